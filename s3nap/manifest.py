@@ -1,0 +1,163 @@
+"""The manifest: small JSON that describes an archive; its existence is the commit (stored format 1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from s3nap.errors import VerificationError
+from s3nap.names import ArchiveName
+
+FORMAT = 1
+KNOWN_NEEDS: frozenset[str] = frozenset()
+
+
+class Type(StrEnum):
+    """FULL: everything. DIFF: what changed since the parent."""
+
+    FULL = "FULL"
+    DIFF = "DIFF"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """An object of an archive that is no chunk; size in bytes, sha256 of what is stored."""
+
+    role: str
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encryption:
+    """How the envelope is closed: ``recipients`` (with their fingerprints), ``passphrase`` or ``none``."""
+
+    method: str = "none"
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """One archive. Sizes in bytes, times aware; ``parent`` and ``root`` are run ids, None for a FULL."""
+
+    host: str
+    machine: str
+    conf: str
+    job: str
+    kind: str
+    source: str
+    stream: str
+    slot: int
+    type: Type
+    run: str
+    day: date
+    started: datetime
+    finished: datetime
+    parent: str | None = None
+    root: str | None = None
+    raw_size: int
+    stored_size: int
+    compression: str
+    encryption: Encryption
+    objects: tuple[StoredObject, ...]
+    chunks: int
+    state_id: str | None = None
+    options: str
+    files: int = 0
+    warnings: tuple[str, ...] = ()
+    complete: bool = True
+    brake: str | None = None
+    programs: dict[str, str] = field(default_factory=dict)
+    recipe: str = ""
+    format: int = FORMAT
+    needs: tuple[str, ...] = ()
+    s3nap: str = ""
+
+    @property
+    def at(self) -> ArchiveName:
+        """Where the archive lies."""
+        return ArchiveName(self.host, self.job, self.slot, self.type, self.run)
+
+    def object(self, role: str) -> StoredObject | None:
+        """Return the object of this role, None if the archive has none."""
+        return next((item for item in self.objects if item.role == role), None)
+
+    def to_json(self) -> bytes:
+        """Serialize, readable by people."""
+        plain = dataclasses.asdict(self)
+        return (
+            json.dumps(plain, indent=1, ensure_ascii=False, default=_plain).encode("utf-8", "surrogateescape") + b"\n"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A manifest and the marks that stand beside it (``hold``, ``released``, ``distrust``, ...)."""
+
+    manifest: Manifest
+    marks: frozenset[str] = frozenset()
+
+    @property
+    def run(self) -> str:
+        """Run id; run ids of a job sort by time."""
+        return self.manifest.run
+
+    @property
+    def held(self) -> bool:
+        """Kept until the mark is removed."""
+        return "hold" in self.marks
+
+    @property
+    def distrusted(self) -> bool:
+        """Found damaged: never a parent, never offered."""
+        return "distrust" in self.marks
+
+    @property
+    def braking(self) -> bool:
+        """Made of a suspiciously empty or shrunken source and not yet released."""
+        return self.manifest.brake is not None and "released" not in self.marks
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)
+
+
+def from_json(data: bytes, origin: str) -> Manifest:
+    """Parse a manifest; unknown fields are ignored.
+
+    Raises VerificationError, naming ``origin``, for what is no manifest or what this version does not understand.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(data.decode("utf-8", "surrogateescape"))
+        if plain["format"] != FORMAT or set(plain.get("needs", ())) - KNOWN_NEEDS:
+            message = f"{origin}: written by a newer s3nap; upgrade s3nap to read it"
+            raise VerificationError(message)
+        names = {item.name for item in dataclasses.fields(Manifest)}
+        known = {key: value for key, value in plain.items() if key in names}
+        known |= {
+            "type": Type(plain["type"]),
+            "day": date.fromisoformat(plain["day"]),
+            "started": datetime.fromisoformat(plain["started"]),
+            "finished": datetime.fromisoformat(plain["finished"]),
+            "encryption": Encryption(
+                method=plain["encryption"]["method"], recipients=tuple(plain["encryption"]["recipients"])
+            ),
+            "objects": tuple(_stored_object(item) for item in plain["objects"]),
+            "warnings": tuple(plain.get("warnings", ())),
+            "needs": tuple(plain.get("needs", ())),
+        }
+        return Manifest(**known)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{origin}: is not a manifest that can be understood: {error}"
+        raise VerificationError(message) from error
+
+
+def _stored_object(item: dict[str, Any]) -> StoredObject:
+    return StoredObject(role=item["role"], name=item["name"], size=int(item["size"]), sha256=item["sha256"])

@@ -1,0 +1,1 @@
+"""What can be backed up: one class per kind of source."""
