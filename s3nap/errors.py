@@ -55,6 +55,10 @@ class SourceError(S3napError):
     """What was to be backed up could not be read, or the program that reads it failed."""
 
 
+class RetryFullError(SourceError):
+    """The source changed in a way that a DIFF cannot hold; a FULL made at once can."""
+
+
 class ProgramError(S3napError):
     """A program is missing, could not be started, or ended badly."""
 

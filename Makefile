@@ -1,0 +1,46 @@
+# make help says what there is. Python: any from 3.11 on; make PYTHON=/path/to/python3.12 chooses one.
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo 'make demo    a backup, a change, a backup, a restore, in a temporary folder'
+	@echo 'make test    all tests (installs the programs they need where it may)'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make bench   time uploads'
+	@echo 'make clean   remove what these made'
+
+demo: $(VENV)/.s3nap
+	@scripts/system-packages.sh demo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
+
+test: $(VENV)/.tools
+	@scripts/system-packages.sh test
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.tools
+	$(BIN)/python benchmarks/upload.py
+
+clean:
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find s3nap tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: what is installed is installed again only when pyproject.toml has changed.
+$(VENV)/.s3nap: pyproject.toml scripts/venv.sh
+	@PYTHON='$(PYTHON)' scripts/venv.sh $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.s3nap
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@touch $@

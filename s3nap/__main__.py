@@ -1,0 +1,5 @@
+"""``python -m s3nap``."""
+
+from s3nap.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""From what the command line says to a storage, its catalog and the chosen archive, with a conf or without one."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from s3nap import config, names
+from s3nap.catalog import Catalog, JobCatalog, hosts
+from s3nap.cycle import day_number
+from s3nap.errors import NothingMatchesError
+from s3nap.job import Conf
+from s3nap.liveness import Verdict, chain, judge
+from s3nap.manifest import Archive
+from s3nap.state import DiffDir
+from s3nap.storage import Storage
+from s3nap.storage.open import open_storage
+from s3nap.when import choose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A storage and the host that is meant; ``conf`` where one was given, ``endpoint`` where S3 is not AWS."""
+
+    storage: Storage
+    host: str
+    endpoint: str | None
+    conf: Conf | None
+
+    def verdict(self, known: JobCatalog, today: date) -> Verdict:
+        """Judge the archives of a job as far as what is known here goes."""
+        job = next((job for job in self.conf.jobs if job.name == known.job), None) if self.conf is not None else None
+        ours = self.conf is not None and job is not None and self.conf["Host"] == self.host
+        machine_here = machine(self.conf) if self.conf is not None and ours else None
+        cycle = job.cycle if job is not None else None
+        return judge(known.archives, cycle, day_number(today), machine_here)
+
+    def retired(self, archive: Archive) -> bool:
+        """Is this the archive of a job that the conf of this name no longer has?"""
+        if (
+            self.conf is None
+            or archive.manifest.conf != self.conf.file.name
+            or archive.manifest.host != self.conf["Host"]
+        ):
+            return False
+        return all(job.name != archive.manifest.job for job in self.conf.jobs)
+
+
+def machine(conf: Conf) -> str:
+    """Return the id of this machine, as its DiffDir knows it."""
+    return DiffDir(conf["DiffDir"], "", conf["Host"], writable=False).machine
+
+
+def storage_of(conf: Conf) -> Storage:
+    """Return the storage of a conf."""
+    return open_storage(
+        conf["Bucket"],
+        endpoint=conf["Endpoint"],
+        region=conf["Region"],
+        storage_class=conf["StorageClass"],
+        key_file=conf["S3KeyFile"],
+    )
+
+
+def places(  # noqa: PLR0913 - the options of the command line
+    confs: Sequence[Path],
+    *,
+    bucket: str | None,
+    endpoint: str | None,
+    region: str | None,
+    key_file: Path | None,
+    host: str | None,
+) -> Iterator[Place]:
+    """Yield each storage that is meant; ``host`` goes before the conf's."""
+    for path in confs:
+        conf = config.load(path, on_this_host=False)
+        yield Place(storage=storage_of(conf), host=host or conf["Host"], endpoint=conf["Endpoint"], conf=conf)
+    if bucket is not None:
+        storage = open_storage(bucket, endpoint=endpoint, region=region, key_file=key_file)
+        yield Place(storage=storage, host=host or socket.gethostname(), endpoint=endpoint, conf=None)
+
+
+def all_hosts(place: Place) -> list[str]:
+    """Return the hosts that have archives in a storage."""
+    return [unquote(host) for host in hosts(place.storage)]
+
+
+def find_job(place: Place, wanted: str) -> JobCatalog:
+    """Return the catalog of a job, named as ``list`` shows it, by its encoded name, or by its source alone.
+
+    Raises NothingMatchesError, saying what there is, unless exactly one job is meant.
+    """
+    known = Catalog(place.storage, place.host).all_jobs()
+    if wanted in known:
+        return known[wanted]
+    matching = [item for name, item in known.items() if wanted in {names.readable(name), *_sources(item)}]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        raise NothingMatchesError(f"{wanted} may be any of: {_shown(item.job for item in matching)}: name one of these")
+    if not known:
+        there = ", ".join(all_hosts(place))
+        hint = f"there are archives of: {there} (--host)" if there else "the bucket holds no archives at all"
+        raise NothingMatchesError(f"{place.storage.url} holds nothing of host {place.host}; {hint}")
+    raise NothingMatchesError(f"host {place.host} has no job {wanted}; it has: {_shown(known)}")
+
+
+def _sources(known: JobCatalog) -> set[str]:
+    return {archive.manifest.source for archive in known.archives}
+
+
+def _shown(jobs: Iterator[str] | Sequence[str] | dict[str, JobCatalog]) -> str:
+    return ", ".join(names.readable(job) for job in jobs)
+
+
+def find_chain(known: JobCatalog, when: str) -> list[Archive]:
+    """Return the chain of the archive that ``when`` means, FULL first; NothingMatchesError if none restores."""
+    by_run = known.by_run
+    whole = [archive for archive in known.archives if chain(archive, by_run) is not None]
+    chosen = choose(whole, when, datetime.now(UTC))
+    links = chain(chosen, by_run)
+    if links is None:
+        raise NothingMatchesError(f"archive {chosen.run} is not whole")
+    return links

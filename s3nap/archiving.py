@@ -1,0 +1,272 @@
+"""Making one archive: from a source's stream to a committed manifest, in the strict order of DESIGN: A backup run."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from s3nap import __version__, pipeline
+from s3nap.catalog import Catalog, JobCatalog, new_run_id
+from s3nap.chunks import Sent, Totals, chunks_line, send, sums_line
+from s3nap.compression import COMPRESSIONS, Compression
+from s3nap.envelope import Encoded, Envelope, KeysWriter
+from s3nap.errors import DeniedError, StorageError
+from s3nap.liveness import chain
+from s3nap.manifest import Archive, Manifest, StoredObject, Type
+from s3nap.names import ArchiveName
+from s3nap.plan import Task
+from s3nap.recipe import Level, render
+from s3nap.sources import Outcome, Source
+from s3nap.state import JobState
+from s3nap.storage import Data, Storage
+
+_HASH_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSetting:
+    """What all archives of one run of one conf share."""
+
+    conf: str
+    host: str
+    machine: str
+    storage: Storage
+    endpoint: str | None
+    catalog: Catalog
+    envelope: Envelope
+
+
+@dataclass(slots=True)
+class Archiving:
+    """One archive in the making."""
+
+    setting: RunSetting
+    task: Task
+    source: Source
+    state: JobState
+    known: JobCatalog
+    run: str
+    started: datetime
+    _objects: list[StoredObject] = field(default_factory=list)
+
+    @property
+    def at(self) -> ArchiveName:
+        """Where the archive will lie."""
+        return ArchiveName(self.setting.host, self.task.job.name, self.task.slot, self.task.type, self.run)
+
+    def make(self, work: Path, progress: Callable[[int], None]) -> tuple[Manifest, Outcome]:
+        """Dump, store and commit; ``work`` is a private folder. The caller has noted the run.
+
+        ``progress`` is told of each piece read, in bytes.
+
+        Raises InDoubtError if the commit may have happened; after any other error it has not.
+        """
+        inner = work / "source"
+        inner.mkdir(mode=0o700)
+        base = self._base()
+        keys = self.setting.envelope.start_keys(work / "keys.gpg")
+        try:
+            dump = self.source.start(inner, base, self._previous_files())
+            try:
+                totals = self._send(dump.stdout, work, keys, progress)
+                outcome = dump.finish(totals.raw_size)
+            except BaseException:
+                dump.abort()
+                raise
+            self._put_files(outcome, work, keys)
+            if keys is not None:
+                keys.finish()
+        except BaseException:
+            if keys is not None:
+                keys.abort()
+            raise
+        manifest = self._manifest(totals, outcome)
+        manifest = self._put_tables(manifest, work, encrypted=keys is not None)
+        self._check_listing(manifest, work / "chunks")
+        self._keep_state(outcome)
+        self.state.note("runs", self.at, phase="committing")
+        self.setting.catalog.commit(manifest, self.state.manifests)
+        return manifest, outcome
+
+    def _compression(self) -> tuple[Compression, int | None]:
+        wanted = self.task.job["Compression"]
+        return COMPRESSIONS[wanted.name], wanted.level
+
+    def _base(self) -> Path | None:
+        installed = self.state.installed()
+        return installed[1] if self.task.type is Type.DIFF and installed is not None else None
+
+    def _previous_files(self) -> int | None:
+        """How many files the newest archive had that nobody need doubt."""
+        sound = [item for item in self.known.archives if not item.braking and not item.distrusted]
+        return sound[-1].manifest.files if sound else None
+
+    def _send(self, stream: IO[bytes], work: Path, keys: KeysWriter | None, progress: Callable[[int], None]) -> Totals:
+        envelope = self.setting.envelope
+        compression, level = self._compression()
+        with (work / "sums").open("w") as sums, (work / "chunks").open("w") as table:
+
+            def sent(item: Sent) -> None:
+                sums.write(sums_line(item))
+                table.write(chunks_line(item))
+                if keys is not None:
+                    keys.add(item.name, item.encoded)
+
+            return send(
+                stream,
+                self.setting.storage,
+                prefix=self.at.data,
+                suffix=envelope.suffix(compression),
+                chunk_size=self.task.job["ChunkSize"],
+                encode=lambda raw: envelope.encode(raw, compression, level),
+                sent=sent,
+                progress=progress,
+            )
+
+    def _put_files(self, outcome: Outcome, work: Path, keys: KeysWriter | None) -> None:
+        """Put index, state and log, each compressed and encrypted like a chunk."""
+        envelope = self.setting.envelope
+        compression, level = self._compression()
+        log = work / "log"
+        log.write_text(outcome.log, encoding="utf-8", errors="surrogateescape")
+        for role, plain in (("index", outcome.index), ("state", outcome.state), ("log", log)):
+            if plain is None:
+                continue
+            packed = work / f"{role}.packed"
+            encoded = envelope.encode_file(plain, packed, compression, level)
+            name = role + envelope.suffix(compression)
+            self._put(role, name, encoded)
+            if keys is not None:
+                keys.add(name, encoded)
+            if role == "index":
+                self.state.keep_index(self.run, packed, compression.suffix)
+            else:
+                packed.unlink()
+
+    def _put(self, role: str, name: str, encoded: Encoded) -> None:
+        self.setting.storage.put(self.at.data + name, encoded.body)
+        self._objects.append(StoredObject(role=role, name=name, size=len(encoded.body), sha256=encoded.sha256))
+
+    def _put_plain(self, role: str, name: str, data: Data) -> StoredObject:
+        self.setting.storage.put(self.at.data + name, data)
+        stored = StoredObject(role=role, name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        self._objects.append(stored)
+        return stored
+
+    def _put_tables(self, manifest: Manifest, work: Path, *, encrypted: bool) -> Manifest:
+        """Put sums, chunks, the envelope and, last, the recipe that names their hashes."""
+        sums = self._put_plain("sums", "sums", (work / "sums").read_bytes())
+        self._put_plain("chunks", "chunks", (work / "chunks").read_bytes())
+        keys = self._put_plain("keys", "keys.gpg", (work / "keys.gpg").read_bytes()) if encrypted else None
+        own = Level(
+            at=self.at, chunks=manifest.chunks, sums_sha256=sums.sha256, keys_sha256=keys.sha256 if keys else None
+        )
+        levels = [*(recipe_level(archive.manifest) for archive in self._ancestors()), own]
+        script = render(
+            levels,
+            storage=self.setting.storage.url,
+            endpoint=self.setting.endpoint,
+            stream=manifest.stream,
+            compression=manifest.compression,
+            day=manifest.day,
+        )
+        self._put_plain("recipe", "restore.sh", script.encode())
+        hint = f"fetch {self.setting.storage.url}/{self.at.data}restore.sh and run it with sh: it needs no s3nap"
+        stored = manifest.stored_size + sum(item.size for item in self._objects)
+        return replace(manifest, objects=tuple(self._objects), recipe=hint, stored_size=stored)
+
+    def _ancestors(self) -> list[Archive]:
+        if self.task.parent is None:
+            return []
+        return chain(self.task.parent, self.known.by_run) or []
+
+    def _manifest(self, totals: Totals, outcome: Outcome) -> Manifest:
+        parent = self.task.parent.manifest if self.task.parent is not None else None
+        job, envelope = self.task.job, self.setting.envelope
+        programs = outcome.programs | ({"gpg": pipeline.version("gpg")} if envelope.encryption.method != "none" else {})
+        return Manifest(
+            host=self.setting.host,
+            machine=self.setting.machine,
+            conf=self.setting.conf,
+            job=job.name,
+            kind=job.kind,
+            source=job.source,
+            stream=self.source.stream,
+            slot=self.task.slot,
+            type=self.task.type,
+            run=self.run,
+            day=self.task.day,
+            started=self.started.astimezone(),
+            finished=datetime.now(UTC).astimezone(),
+            parent=parent.run if parent is not None else None,
+            root=(parent.root or parent.run) if parent is not None else None,
+            raw_size=totals.raw_size,
+            stored_size=totals.stored_size,
+            compression=self._compression()[0].name,
+            encryption=envelope.encryption,
+            objects=(),
+            chunks=totals.chunks,
+            state_id=state_id(self.run, outcome.state) if outcome.state is not None else None,
+            options=self.source.options,
+            files=outcome.files,
+            warnings=(f"{outcome.incomplete} files could not be read, see the log",) if outcome.incomplete else (),
+            complete=not outcome.incomplete,
+            brake=outcome.brake,
+            programs=programs,
+            s3nap=__version__,
+        )
+
+    def _check_listing(self, manifest: Manifest, table: Path) -> None:
+        """Raise StorageError unless the storage lists just what was put, size by size, where it lets us look."""
+        try:
+            listed = [
+                (item.key.removeprefix(self.at.data), item.size) for item in self.setting.storage.list(self.at.data)
+            ]
+        except DeniedError:
+            return
+        wanted = sorted([*_table_sizes(table), *((item.name, item.size) for item in manifest.objects)])
+        if sorted(listed) != wanted:
+            strange = min(set(listed) ^ set(wanted))
+            raise StorageError(f"{self.at.data}: the storage does not list what was stored, see {strange[0]}")
+
+    def _keep_state(self, outcome: Outcome) -> None:
+        if outcome.state is not None:
+            self.state.keep_state(self.run, outcome.state)
+
+
+def _table_sizes(table: Path) -> Iterator[tuple[str, int]]:
+    with table.open() as lines:
+        for line in lines:
+            name, size, _ = line.split(" ", 2)
+            yield name, int(size)
+
+
+def recipe_level(manifest: Manifest) -> Level:
+    """Return what a recipe must know of a committed archive."""
+    sums, keys = manifest.object("sums"), manifest.object("keys")
+    return Level(
+        at=manifest.at,
+        chunks=manifest.chunks,
+        sums_sha256=sums.sha256 if sums is not None else "",
+        keys_sha256=keys.sha256 if keys is not None else None,
+    )
+
+
+def state_id(run: str, state: Path) -> str:
+    """Return the sha256 of run id and plain state together: what ties a local state to its archive."""
+    digest = hashlib.sha256(run.encode())
+    with state.open("rb") as file:
+        while piece := file.read(_HASH_BLOCK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def begin(setting: RunSetting, task: Task, source: Source, state: JobState, known: JobCatalog) -> Archiving:
+    """Give the archive of a task its run id."""
+    run, started = new_run_id(datetime.now(UTC), known.newest_run, secrets.token_hex(3))
+    return Archiving(setting, task, source, state, known, run, started)

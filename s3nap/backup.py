@@ -1,0 +1,255 @@
+"""The daily run: for each job plan, repair what an earlier run left, archive, install the state, sweep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+from loguru import logger
+
+from s3nap import pipeline
+from s3nap.archiving import RunSetting, begin, state_id
+from s3nap.catalog import Catalog, JobCatalog
+from s3nap.cycle import day_number
+from s3nap.envelope import Envelope, read_passphrase
+from s3nap.errors import Exit, InDoubtError, RetryFullError, S3napError, SourceError, StorageError
+from s3nap.job import Conf, Job
+from s3nap.manifest import Archive, Manifest, Type
+from s3nap.names import ArchiveName
+from s3nap.plan import Task, decide
+from s3nap.progress import Show, silent
+from s3nap.sources import Outcome, Source
+from s3nap.sources.table import make_source
+from s3nap.state import DiffDir, JobState
+from s3nap.storage import Storage
+from s3nap.upkeep import abandon, repair, sweep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line asks for; ``day`` is the day the run behaves as if it were."""
+
+    day: date
+    force: bool = False
+    full: bool = False
+    only: Sequence[str] = ()
+    log_file: Path | None = None
+    show: Show = silent
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What became of one job: sizes in bytes, time in seconds; ``status`` as the process would end for it alone."""
+
+    job: Job
+    task: Task | None = None
+    outcome: Literal["done", "skipped", "failed", "locked", "would run"]
+    status: Exit = Exit.DONE
+    message: str = ""
+    manifest: Manifest | None = None
+    seconds: float = 0.0
+    unmatched: Sequence[str] | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+class Run:
+    """One execution for one conf. ``dry`` promises to change nothing anywhere (promise 11)."""
+
+    def __init__(self, conf: Conf, storage: Storage, options: Options, *, dry: bool = False) -> None:
+        """Resolve the recipients and see that the bucket answers; raises what of that fails."""
+        self._conf = conf
+        self._options = options
+        self._dry = dry
+        self._diffdir = DiffDir(
+            conf["DiffDir"], f"{storage.url}@{conf['Endpoint'] or ''}", conf["Host"], writable=not dry
+        )
+        self._own_paths = _own_paths(conf, storage, options.log_file)
+        self._envelope = open_envelope(conf)
+        self.warnings = [*self._envelope.warnings, *_missing_programs(conf)]
+        try:
+            storage.check()
+        except BaseException:
+            self._envelope.close()
+            raise
+        self._setting = RunSetting(
+            conf=conf.file.name,
+            host=conf["Host"],
+            machine=self._diffdir.machine,
+            storage=storage,
+            endpoint=conf["Endpoint"],
+            catalog=Catalog(storage, conf["Host"]),
+            envelope=self._envelope,
+        )
+
+    def close(self) -> None:
+        """Remove what gpg needed."""
+        self._envelope.close()
+
+    def execute(self) -> list[Result]:
+        """Run every job that is due, one after the other; a failure of one never stops the others."""
+        results = [
+            self._one(job) for job in self._conf.jobs if not self._options.only or job.name in self._options.only
+        ]
+        self.warnings += _idle_excludes(results)
+        return results
+
+    def _one(self, job: Job) -> Result:
+        begun = time.monotonic()
+        with logger.contextualize(job=job.name):
+            try:
+                result = self._planned(job) if self._dry else self._locked(job)
+            except S3napError as error:
+                outcome: Literal["locked", "failed"] = "locked" if error.status is Exit.LOCKED else "failed"
+                result = Result(job=job, outcome=outcome, status=error.status, message=str(error))
+                logger.error("{}: {}", job.name, error)
+            except OSError as error:
+                message = f"{error.filename or 'DiffDir or TempDir'}: {error.strerror}"
+                result = Result(job=job, outcome="failed", status=Exit.FAILED, message=message)
+                logger.error("{}: {}", job.name, message)
+            for warning in result.warnings:
+                logger.warning("{}: {}", job.name, warning)
+        result.seconds = time.monotonic() - begun
+        return result
+
+    def _planned(self, job: Job) -> Result:
+        state = self._diffdir.job(job.name)
+        known = self._setting.catalog.job(job.name, state.manifests)
+        try:
+            source: Source | None = make_source(job, self._own_paths)
+        except SourceError as error:
+            known.unreadable.append(str(error))
+            source = None
+        task = self._decide(job, known, state, source)
+        result = Result(
+            job=job, task=task, outcome="would run" if task.action == "backup" else "skipped", message=task.reason
+        )
+        return _warned(result, [*task.warnings, *known.unreadable, *known.ignored])
+
+    def _decide(self, job: Job, known: JobCatalog, state: JobState, source: Source | None) -> Task:
+        installed = state.installed()
+        return decide(
+            job,
+            known.archives,
+            day=self._options.day,
+            machine=self._setting.machine,
+            state_id=state_id(*installed) if installed is not None else None,
+            options=source.options if source is not None else "",
+            encryption=self._envelope.encryption,
+            force=self._options.force,
+            full=self._options.full,
+        )
+
+    def _locked(self, job: Job) -> Result:
+        state = self._diffdir.job(job.name)
+        with state.lock():
+            repair(self._setting.catalog, state)
+            known = self._setting.catalog.job(job.name, state.manifests, keep_copies=True)
+            source = make_source(job, self._own_paths)
+            task = self._decide(job, known, state, source)
+            for note in task.notes:
+                logger.info("{}: {}", job.name, note)
+            doubts = [*task.warnings, *known.unreadable, *known.ignored]
+            if task.action == "skip":
+                logger.info("Skipping {}: {}", job.name, task.reason)
+                return _warned(Result(job=job, task=task, outcome="skipped", message=task.reason), doubts)
+            task, manifest, outcome = self._archive(task, source, state, known)
+            known.archives.append(Archive(manifest))
+            today = day_number(self._options.day)
+            sweep(self._setting.catalog, job, known, state, today=today, machine=self._setting.machine)
+            result = Result(
+                job=job, task=task, outcome="done", message=task.reason, manifest=manifest, unmatched=outcome.unmatched
+            )
+            return _warned(
+                result, [*doubts, *_faults(manifest), *outcome.warnings], matter=bool(doubts or _faults(manifest))
+            )
+
+    def _archive(
+        self, task: Task, source: Source, state: JobState, known: JobCatalog
+    ) -> tuple[Task, Manifest, Outcome]:
+        try:
+            return task, *self._attempt(task, source, state, known)
+        except RetryFullError as error:
+            logger.warning("{}: {}; making one now", task.job.name, error)
+            again = replace(task, type=Type.FULL, parent=None, reason=f"{task.reason}; {error}")
+            return again, *self._attempt(again, source, state, known)
+
+    def _attempt(self, task: Task, source: Source, state: JobState, known: JobCatalog) -> tuple[Manifest, Outcome]:
+        """Make one archive; after an error nothing of it is left but what an in-doubt commit may need."""
+        archiving = begin(self._setting, task, source, state, known)
+        logger.info("{}: {} into slot {} as {}: {}", task.job.name, task.type, task.slot, archiving.run, task.reason)
+        state.note("runs", archiving.at, phase="started")
+        try:
+            with state.workspace() as work, self._options.show(task.job.name, None) as advance:
+                manifest, outcome = archiving.make(work, advance)
+        except InDoubtError:
+            raise
+        except BaseException:
+            self._abandon(archiving.at, state)
+            raise
+        state.install(manifest.run if outcome.state is not None else None)
+        state.forget("runs", manifest.run)
+        return manifest, outcome
+
+    def _abandon(self, at: ArchiveName, state: JobState) -> None:
+        """Remove what a failed run has stored; what cannot be removed now, the next start removes."""
+        try:
+            abandon(self._setting.catalog, at, state)
+        except (StorageError, OSError) as error:
+            logger.warning("what {} has stored so far stays until the next run: {}", at.run, error)
+
+
+def _faults(manifest: Manifest) -> list[str]:
+    brake = f"{manifest.brake} Older archives are kept until `s3nap release {manifest.job}`" if manifest.brake else None
+    return [*manifest.warnings, *([brake] if brake else [])]
+
+
+def _warned(result: Result, warnings: Sequence[str], *, matter: bool = True) -> Result:
+    result.warnings.extend(dict.fromkeys(warnings))
+    if result.warnings and matter:
+        result.status = Exit.WARNINGS
+    return result
+
+
+def _own_paths(conf: Conf, storage: Storage, log_file: Path | None) -> tuple[Path, ...]:
+    """Return s3nap's own files, which no archive shall hold."""
+    local = [Path(unquote(storage.url.removeprefix("file://")))] if storage.url.startswith("file://") else []
+    return tuple(path for path in (conf["DiffDir"], conf["TempDir"], log_file, *local) if path is not None)
+
+
+def open_envelope(conf: Conf) -> Envelope:
+    """Return the envelope that a conf asks for; RecipientError if a recipient cannot be used."""
+    return Envelope(
+        recipients=conf["GpgRecipient"] or (),
+        keyring=conf["GpgKeyring"],
+        passphrase=read_passphrase(conf["GpgPassphraseFile"]),
+        now=datetime.now(UTC),
+    )
+
+
+def _idle_excludes(results: Sequence[Result]) -> list[str]:
+    """Name Exclude patterns that matched nothing in any job they apply to, if all of those ran today."""
+    ran: dict[str, list[bool]] = {}
+    for result in results:
+        for pattern in result.job["Exclude"] or () if result.job.kind == "Directory" else ():
+            idle = result.unmatched is not None and pattern in result.unmatched
+            ran.setdefault(pattern, []).append(idle)
+    return [f"Exclude {pattern} matched nothing: is it spelt right?" for pattern, idle in ran.items() if all(idle)]
+
+
+def _missing_programs(conf: Conf) -> list[str]:
+    """Name programs that restoring with plain sh will need and that are not here."""
+    wanted = {compression for job in conf.jobs if (compression := job["Compression"].name) != "none"}
+    missing = []
+    for name in sorted(wanted):
+        try:
+            pipeline.find(name)
+        except S3napError:
+            missing.append(
+                f"{name} is not installed: archives are made, but their recipe does not run here; install it"
+            )
+    return missing

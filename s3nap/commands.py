@@ -1,0 +1,307 @@
+"""What each command does: from options to acts to what is printed. Returns the exit status."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from loguru import logger
+
+from s3nap import access, config, conftext, logs, report
+from s3nap.access import Place
+from s3nap.catalog import Catalog
+from s3nap.envelope import read_passphrase
+from s3nap.errors import ConfError, Exit, NothingMatchesError, S3napError, UsageError, VerificationError
+from s3nap.manifest import Archive
+from s3nap.names import readable
+from s3nap.progress import on_terminal
+from s3nap.when import local_day
+
+if TYPE_CHECKING:
+    from s3nap.job import Conf
+
+MARKED = {"hold": "held", "released": "released"}
+
+
+@contextmanager
+def _logging(conf: Conf | None, options: dict[str, Any], *, quiet: bool = False) -> Iterator[logs.LogSetup]:
+    """Log as the conf says while the block runs."""
+    setup = logs.setup(
+        conf["LogConfig"] if conf is not None else None,
+        quiet=quiet or bool(options["quiet"]),
+        verbose=bool(options["verbose"]),
+        debug=bool(options["debug"]),
+    )
+    try:
+        yield setup
+    finally:
+        setup.close()
+
+
+def _today(day: str | None) -> date:
+    return local_day(day) if day else datetime.now().astimezone().date()
+
+
+def _load(confs: Sequence[Path]) -> list[Conf]:
+    """Load all confs; one ConfError has the faults of all of them."""
+    loaded: list[Conf] = []
+    faults: list[str] = []
+    for path in confs:
+        try:
+            loaded.append(config.load(path))
+        except ConfError as error:
+            faults += error.faults
+    if faults:
+        raise ConfError(faults)
+    return loaded
+
+
+def run(*, confs: Sequence[Path], jobs: Sequence[str], dry: bool, day: str | None, **options: Any) -> int:  # noqa: ANN401
+    """Do the daily run, or with ``dry`` say what it would do; confs one after the other."""
+    loaded = _load(confs)
+    today = _today(day)
+    only = _chosen(loaded, jobs)
+    statuses: list[Exit] = []
+    for conf in loaded:
+        with _logging(conf, options, quiet=dry) as setup:
+            try:
+                statuses += _run_conf(conf, setup, today, only, dry=dry, **options)
+            except S3napError as error:
+                logger.error("{}: {}", conf.file, error)
+                statuses.append(error.status)
+    return _worst(statuses)
+
+
+def _chosen(confs: Sequence[Conf], jobs: Sequence[str]) -> list[str]:
+    """Return the names of the jobs that were asked for, by name or by source."""
+    known = [job for conf in confs for job in conf.jobs]
+    chosen: list[str] = []
+    for wanted in jobs:
+        matching = [job.name for job in known if wanted in {job.name, job.source}]
+        if not matching:
+            raise NothingMatchesError(f"no job {wanted}; the conf has: {', '.join(job.name for job in known)}")
+        chosen += matching
+    return chosen
+
+
+def _run_conf(  # noqa: PLR0913 - what the command line says
+    conf: Conf,
+    setup: logs.LogSetup,
+    today: date,
+    only: Sequence[str],
+    *,
+    dry: bool,
+    force: bool = False,
+    full: bool = False,
+    quiet: bool = False,
+    **_: object,
+) -> list[Exit]:
+    from s3nap.backup import Options, Run  # noqa: PLC0415 - not needed when the conf is wrong
+
+    options = Options(
+        day=today, force=force, full=full, only=only, log_file=setup.log_file, show=on_terminal(quiet=quiet or dry)
+    )
+    execution = Run(conf, access.storage_of(conf), options, dry=dry)
+    try:
+        results = execution.execute()
+        for warning in execution.warnings:
+            logger.warning("{}: {}", conf.file, warning)
+    finally:
+        execution.close()
+    if dry:
+        click.echo(report.tasks_text(results, conf["Host"]), nl=False)
+    elif not quiet:
+        click.echo(report.results_text(results), nl=False)
+    return [result.status for result in results]
+
+
+def _worst(statuses: Sequence[Exit]) -> Exit:
+    """Return one exit status for many: failures before locks before warnings; different failures are 1."""
+    failures = {status for status in statuses if status not in {Exit.DONE, Exit.WARNINGS, Exit.LOCKED}}
+    if failures:
+        return failures.pop() if len(failures) == 1 else Exit.FAILED
+    if Exit.LOCKED in statuses:
+        return Exit.LOCKED
+    return Exit.WARNINGS if Exit.WARNINGS in statuses else Exit.DONE
+
+
+def plan(*, confs: Sequence[Path], start: str | None, days: int, as_json: bool, **options: Any) -> int:  # noqa: ANN401
+    """Print the calendar."""
+    from s3nap.forecast import forecast  # noqa: PLC0415 - needed by this command only
+
+    today = _today(None)
+    first = _today(start)
+    for path in confs:
+        conf = config.load(path, on_this_host=False)
+        with _logging(conf, options):
+            archives = _known(conf, min(first, today))
+        machine = access.machine(conf)
+        made = forecast(conf.jobs, archives, start=first, days=days, machine=machine, today=today)
+        click.echo(report.plan_json(made) if as_json else report.plan_text(made))
+    return Exit.DONE
+
+
+def _known(conf: Conf, before: date) -> dict[str, Sequence[Archive]]:
+    """Return the archives made before a day; nothing, with a word, where the storage does not answer."""
+    try:
+        storage = access.storage_of(conf)
+        storage.check()
+        catalog = Catalog(storage, conf["Host"])
+        return {
+            job.name: [item for item in catalog.job(job.name).archives if item.manifest.day <= before]
+            for job in conf.jobs
+        }
+    except S3napError as error:
+        logger.warning(
+            "{}: planned as if all had gone well so far, for the storage does not answer: {}", conf.file, error
+        )
+        return {}
+
+
+def list_archives(
+    *,
+    confs: Sequence[Path],
+    job: str | None,
+    all_hosts: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401
+) -> int:
+    """List archives; NothingMatchesError if a job was named and there is none."""
+    records: list[dict[str, Any]] = []
+    today = _today(None)
+    doubts: list[str] = []
+    for place in _places(confs, options):
+        with _logging(place.conf, options):
+            place.storage.check()
+            for host in access.all_hosts(place) if all_hosts else [place.host]:
+                here = replace(place, host=host)
+                catalogs = [access.find_job(here, job)] if job else Catalog(place.storage, host).all_jobs().values()
+                for known in catalogs:
+                    verdict = here.verdict(known, today)
+                    records += [
+                        report.archive_record(archive, verdict, retired_job=here.retired(archive))
+                        for archive in known.archives
+                    ]
+                    doubts += [*known.unreadable, *known.ignored]
+            for doubt in doubts:
+                logger.warning("{}", doubt)
+    if as_json:
+        click.echo(report.document(records))
+    elif records:
+        click.echo(report.archives_text(records, hosts=all_hosts), nl=False)
+    else:
+        click.echo("nothing is stored yet")
+    return Exit.WARNINGS if doubts else Exit.DONE
+
+
+def _places(confs: Sequence[Path], options: dict[str, Any]) -> Iterator[Place]:
+    names = ("bucket", "endpoint", "region", "key_file", "host")
+    return access.places(confs, **{name: options[name] for name in names})
+
+
+def restore(  # noqa: PLR0913 - what the command line says
+    *,
+    confs: Sequence[Path],
+    job: str,
+    target: Path,
+    at: str,
+    overwrite: bool,
+    keys: Sequence[Path],
+    passphrase_file: Path | None,
+    numeric_owner: bool,
+    dry: bool,
+    **options: Any,  # noqa: ANN401
+) -> int:
+    """Restore a chain into a folder."""
+    from s3nap.restore import KeySource, Reader, restore_tree  # noqa: PLC0415 - needed by this command only
+
+    place = _only_place(confs, options)
+    begun = time.monotonic()
+    with _logging(place.conf, options):
+        place.storage.check()
+        links = access.find_chain(access.find_job(place, job), at)
+        manifest = links[-1].manifest
+        if manifest.stream != "tar":
+            raise UsageError(
+                f"{manifest.job} is a {manifest.kind} archive, which this version restores by its recipe only"
+            )
+        secret = passphrase_file or (place.conf["GpgPassphraseFile"] if place.conf is not None else None)
+        source = KeySource(passphrase=read_passphrase(secret), files=keys)
+        total = sum(link.manifest.raw_size for link in links)
+        title = f"{readable(manifest.job)} of {manifest.day}"
+        with (
+            Reader(place.storage, source) as reader,
+            on_terminal(quiet=bool(options["quiet"]))(title, total) as advance,
+        ):
+            if dry:
+                for link in links:
+                    reader.open(link)
+                click.echo(f"would restore {title}: {len(links)} archives, {report.size(total)}")
+                return Exit.DONE
+            written = restore_tree(
+                reader, links, target, overwrite=overwrite, numeric_owner=numeric_owner, progress=advance
+            )
+        for path in written.unread:
+            logger.warning("not in the archive, for it could not be read when it was made: {}", path)
+    if not options["quiet"]:
+        click.echo(report.restored_text(manifest, str(target), written.raw_size, time.monotonic() - begun))
+    return Exit.WARNINGS if written.unread and not manifest.complete else Exit.DONE
+
+
+def _only_place(confs: Sequence[Path], options: dict[str, Any]) -> Place:
+    found = list(_places(confs, options))
+    if len(found) != 1:
+        raise UsageError("give one conf or one --bucket, not several")
+    return found[0]
+
+
+def recipe(*, confs: Sequence[Path], job: str, at: str, **options: Any) -> int:  # noqa: ANN401
+    """Print the recipe as it is stored with the archive."""
+    place = _only_place(confs, options)
+    place.storage.check()
+    manifest = access.find_chain(access.find_job(place, job), at)[-1].manifest
+    stored = manifest.object("recipe")
+    if stored is None:
+        raise VerificationError(f"archive {manifest.run} has no recipe")
+    script = place.storage.get(manifest.at.data + stored.name)
+    if hashlib.sha256(script).hexdigest() != stored.sha256:
+        raise VerificationError(f"{manifest.at.data}{stored.name} is not what was stored: do not run it")
+    click.echo(script.decode(), nl=False)
+    return Exit.DONE
+
+
+def mark(name: str, *, confs: Sequence[Path], job: str, at: str, **options: Any) -> int:  # noqa: ANN401
+    """Put a mark beside a manifest; ``released`` also ends a hold."""
+    place = _only_place(confs, options)
+    place.storage.check()
+    archive = access.find_chain(access.find_job(place, job), at)[-1]
+    manifest = archive.manifest
+    if name == "released" and archive.held:
+        place.storage.delete([manifest.at.mark("hold")])
+    if name not in archive.marks:
+        place.storage.put(manifest.at.mark(name), b"")
+    click.echo(f"{readable(manifest.job)}: archive {manifest.run} of {manifest.day} is now {MARKED[name]}")
+    return Exit.DONE
+
+
+def validate(*, confs: Sequence[Path], **_: Any) -> int:  # noqa: ANN401
+    """Check confs."""
+    for conf in _load(confs):
+        click.echo(f"{conf.file}: is right; {len(conf.jobs)} jobs")
+    return Exit.DONE
+
+
+def show(*, confs: Sequence[Path], job: str | None, as_json: bool, **_: Any) -> int:  # noqa: ANN401
+    """Print effective values."""
+    records = [record for path in confs for record in conftext.describe(config.load(path, on_this_host=False), job)]
+    if not records:
+        raise NothingMatchesError(f"no job {job}")
+    click.echo(report.document(records) if as_json else report.settings_text(records), nl=as_json)
+    return Exit.DONE

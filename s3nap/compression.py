@@ -1,0 +1,128 @@
+"""Compression by the field's formats, each of which accepts concatenated frames or members when decompressing."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import zstandard
+
+from s3nap.errors import VerificationError
+
+_SLICE = 1 << 20
+_GZIP = 31  # zlib's way to ask for gzip members
+
+
+class Compressor(Protocol):
+    """What all libraries have in common."""
+
+    def compress(self, data: memoryview, /) -> bytes:
+        """Take data in, give compressed data out."""
+        ...
+
+    def flush(self) -> bytes:
+        """End the frame."""
+        ...
+
+
+class Decompressor(Protocol):
+    """What all libraries have in common."""
+
+    def decompress(self, data: memoryview, /) -> bytes:
+        """Take compressed data in, give data out."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compression:
+    """One format: its name in the conf, the suffix of objects, the program that undoes it (None: nothing to undo)."""
+
+    name: str
+    suffix: str
+    program: str | None
+    level: int
+    compressor: Callable[[int], Compressor]
+    decompressor: Callable[[], Decompressor]
+
+    def encode(self, data: memoryview, write: Callable[[bytes], object], level: int | None = None) -> None:
+        """Compress one whole piece as a frame of its own."""
+        machine = self.compressor(self.level if level is None else level)
+        for start in range(0, len(data), _SLICE):
+            write(machine.compress(data[start : start + _SLICE]))
+        write(machine.flush())
+
+    def decode(self, data: memoryview, limit: int) -> Iterator[bytes]:
+        """Decompress a whole piece; VerificationError if it is damaged or longer than ``limit`` bytes."""
+        machine = self.decompressor()
+        total = 0
+        try:
+            for start in range(0, len(data), _SLICE):
+                piece = machine.decompress(data[start : start + _SLICE])
+                total += len(piece)
+                if total > limit:
+                    raise VerificationError(f"holds more than the {limit} bytes that were promised")
+                yield piece
+        except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError) as error:
+            raise VerificationError(f"cannot be decompressed ({self.name}): {error}") from error
+
+
+class _Plain:
+    def compress(self, data: memoryview, /) -> bytes:
+        return bytes(data)
+
+    def decompress(self, data: memoryview, /) -> bytes:
+        return bytes(data)
+
+    def flush(self) -> bytes:
+        return b""
+
+
+COMPRESSIONS = {
+    item.name: item
+    for item in (
+        Compression(
+            name="zstd",
+            suffix=".zst",
+            program="zstd",
+            level=3,
+            compressor=lambda level: zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj(),
+            decompressor=lambda: zstandard.ZstdDecompressor().decompressobj(),
+        ),
+        Compression(
+            name="gzip",
+            suffix=".gz",
+            program="gzip",
+            level=6,
+            compressor=lambda level: zlib.compressobj(level, zlib.DEFLATED, _GZIP),
+            decompressor=lambda: zlib.decompressobj(_GZIP),
+        ),
+        Compression(
+            name="xz",
+            suffix=".xz",
+            program="xz",
+            level=6,
+            compressor=lambda level: lzma.LZMACompressor(preset=level),
+            decompressor=lzma.LZMADecompressor,
+        ),
+        Compression(
+            name="bzip2",
+            suffix=".bz2",
+            program="bzip2",
+            level=9,
+            compressor=bz2.BZ2Compressor,
+            decompressor=bz2.BZ2Decompressor,
+        ),
+        Compression(
+            name="none",
+            suffix="",
+            program=None,
+            level=0,
+            compressor=lambda _level: _Plain(),
+            decompressor=_Plain,
+        ),
+    )
+}

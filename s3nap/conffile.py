@@ -1,0 +1,177 @@
+r"""Apache-style files made strict: the only module that knows ``apacheconfig``.
+
+``apacheconfig`` parses; but it knows no line numbers, and it accepts what is never meant (a block closed by another
+name, a value cut at a ``#``, a directive without a value). So every line is looked at before, what is faulty is
+reported with file and line and withheld, and every value that comes back is compared with what was written.
+
+A line is a comment (first character ``#``), a directive (``Name value value``), or opens or closes a block. Values are
+split at blanks, ``"..."`` and ``'...'`` hold them together, ``\#`` is a literal ``#``, a backslash at the end continues
+the line. ``Include FILE|DIR|PATTERN`` may stand anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apacheconfig import ApacheConfigError, make_lexer, make_parser
+
+from s3nap.conflines import DEPTH, Fault, Line, Origin, Scan
+from s3nap.errors import ConfError
+
+_FILES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """One directive: name as written, its values, and their text before it was split.
+
+    Without values only in what ``read`` returns: its value is at fault, and that has been said.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    raw: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A block, or the whole file (no kind). ``name`` is its argument; empty if that is at fault (``read`` only)."""
+
+    kind: str | None
+    name: str | None
+    origin: Origin
+    entries: tuple[Directive | Section, ...]
+
+
+def parse(path: Path) -> Section:
+    """Return the tree of a file and of all that it includes, or raise ConfError with every fault."""
+    tree, faults = read(path)
+    if faults:
+        raise ConfError([str(fault) for fault in sorted(faults, key=lambda fault: fault.origin)])
+    return tree
+
+
+def read(path: Path) -> tuple[Section, list[Fault]]:
+    """As ``parse``, but return the faults beside what could be read; only an unreadable ``path`` raises ConfError."""
+    reader = _Reader()
+    top = Origin((), str(path))
+    try:
+        text = _text(path)
+    except (OSError, ValueError) as error:
+        raise ConfError([f"{path}: cannot be read: {_reason(error)}"]) from error
+    return Section(kind=None, name=None, origin=top, entries=reader.file(path, text, ())), reader.faults
+
+
+def _text(path: Path) -> str:
+    # file names are bytes: what is no UTF-8 must come out of the conf as it went in
+    return path.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+class _Reader:
+    """Reads a file and what it includes, and collects faults."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self._open: list[Path] = []
+        self._files = 0
+
+    def file(self, path: Path, text: str, order: tuple[int, ...]) -> tuple[Directive | Section, ...]:
+        """Return the entries of one file, those of included ones in their place."""
+        self._open.append(path.resolve())
+        self._files += 1
+        scan = Scan(path, order, self.faults)
+        scan.text(text)
+        entries = tuple(self._entries(_apache(scan, self.faults), iter(scan.lines), path))
+        self._open.pop()
+        return entries
+
+    def _entries(self, tree: list[Any], lines: Iterator[Line], path: Path) -> Iterator[Directive | Section]:
+        for node in tree[1:]:
+            line = next(lines)
+            if node[0] == "block":
+                name = self._checked(line, *node[1][::2])
+                inner = tuple(self._entries(node[2], lines, path))
+                named = name[0] if name else "" if line.raw else None
+                yield Section(kind=line.name, name=named, origin=line.origin, entries=inner)
+            elif line.name.lower() == "include":
+                for number, word in enumerate(self._checked(line, *node[1:])):
+                    yield from self._include(path, word, line.origin, number)
+            else:
+                yield Directive(name=line.name, values=self._checked(line, *node[1:]), raw=line.raw, origin=line.origin)
+
+    def _checked(self, line: Line, name: str, raw: str = "") -> tuple[str, ...]:
+        if not line.words or (name, raw) == (line.name, line.raw):
+            return line.words
+        self.faults.append(Fault(line.origin, f"{line.raw!r} cannot be read safely; put the value in quotes"))
+        return ()
+
+    def _include(self, path: Path, pattern: str, origin: Origin, number: int) -> Iterator[Directive | Section]:
+        try:
+            found = _included(path.parent, pattern)
+        except (OSError, ValueError, NotImplementedError, IndexError) as error:
+            self.faults.append(Fault(origin, f"Include {pattern}: {_reason(error)}"))
+            return
+        for index, name in enumerate(found):
+            try:
+                text = self._included_text(name)
+            except (OSError, ValueError, RuntimeError) as error:
+                self.faults.append(Fault(origin, f"Include {pattern}: {name}: {_reason(error)}"))
+            else:
+                yield from self.file(name, text, (*origin.order, number, index))
+
+    def _included_text(self, name: Path) -> str:
+        if name.resolve() in self._open:
+            raise ValueError("it would include itself; take the Include out")
+        if self._files >= _FILES or len(self._open) > DEPTH:
+            raise ValueError(f"too many files, or too deep; at most {_FILES}, and {DEPTH} in each other")
+        if name.exists() and not name.is_file():
+            raise ValueError("neither a file nor a directory; name one")  # reading a fifo would never end
+        return _text(name)
+
+
+def _included(folder: Path, pattern: str) -> list[Path]:
+    path = folder / pattern
+    if path.is_dir():
+        return sorted(entry for entry in path.iterdir() if entry.is_file())
+    if path.exists() or not any(char in pattern for char in "*?["):
+        return [path]
+    if "**" in pattern:
+        raise ValueError("** is not known; write one pattern per directory")
+    base = Path("/") if pattern.startswith("/") else folder
+    found = sorted(entry for entry in base.glob(pattern.lstrip("/")) if entry.is_file())
+    if not found:
+        raise ValueError("no file matches; correct the pattern, or name the directory")
+    return found
+
+
+def _apache(scan: Scan, faults: list[Fault]) -> list[Any]:
+    """Parse what the scan let through: ``["contents", node, ...]``, empty if there is nothing."""
+    options = {
+        "ccomments": False,  # "/*" is a pattern of Exclude here
+        "useapacheinclude": False,
+        "disableemptyelementtags": True,  # "<Directory /home/>" opens a block
+        "plug": {"pre_parse_value": _quoted_again},
+    }
+    parser = make_parser(**options)(make_lexer(**options)(), start="contents")
+    try:
+        tree: list[Any] = parser.parse("\n".join([*scan.fed, ""]) or "\n")
+    except ApacheConfigError as error:
+        faults.append(Fault(Origin((*scan.order, 0), str(scan.path)), f"cannot be parsed: {error}"))
+        return []
+    return tree
+
+
+def _quoted_again(option: str, value: str) -> tuple[bool, str, str]:
+    # apacheconfig unquotes a value that is quoted as a whole, also 'a' 'b', and then takes "<<x" for a here-document
+    for quote, mark in (('"', "is_double_quoted"), ("'", "is_single_quoted")):
+        if getattr(value, mark, False):
+            return True, option, f"{quote}{value}{quote}"
+    return True, option, value

@@ -1,0 +1,308 @@
+"""From a conf file to checked, typed jobs; every fault of the file is reported at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import cast
+
+from s3nap import conffile, hostcheck, names
+from s3nap.conffile import Directive, Section
+from s3nap.conflines import NO_KIND, Fault, Origin
+from s3nap.conftext import describe, generate, reference
+from s3nap.cycle import Cycle, HanoiCycle, SimpleCycle
+from s3nap.directives import CYCLE, HANOI, INCLUDE, KINDS, TABLE, WITHOUT_DIFFS, Scope, Spec, find, job_specs, top_specs
+from s3nap.errors import ConfError
+from s3nap.job import Conf, Job, Setting
+
+__all__ = ["describe", "generate", "load", "reference"]
+
+_MISSING = Origin((sys.maxsize,), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Value:
+    value: object
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    kind: str
+    text: str
+    origin: Origin
+    scope: _Scope
+
+
+class _Scope:
+    """Top level, a Cycle, or the block of a source: the values and sources that stand in it."""
+
+    def __init__(self, section: Section, kind: str | None, outer: _Scope | None) -> None:
+        self.section = section
+        self.kind = kind
+        self.outer = outer
+        self.values: dict[str, _Value] = {}
+        self.seen: dict[str, Origin] = {}
+        self.sources: dict[str, _Source] = {}
+
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+        name = f" {self.section.name}" if self.section.name else ""
+        return f"in <{self.kind}{name}>" if self.kind else "at the top level"
+
+    def chain(self) -> list[_Scope]:
+        """From this scope to the top level."""
+        return [self, *(self.outer.chain() if self.outer else [])]
+
+
+def load(path: Path, *, on_this_host: bool = True) -> Conf:
+    """Return what a conf says, or raise one ConfError with every fault, ``file:line: what is wrong; what to do``.
+
+    ``on_this_host=False`` leaves out what only the machine that the conf is for can answer: do directories, keys and
+    files exist, and can nobody else read them.
+    """
+    tree, faults = conffile.read(path)
+    loader = _Loader(path, faults)
+    conf = loader.conf(tree, on_this_host=on_this_host)
+    if faults:
+        raise ConfError(
+            list(dict.fromkeys(_text(fault, path) for fault in sorted(faults, key=lambda fault: fault.origin)))
+        )
+    return conf
+
+
+def _text(fault: Fault, path: Path) -> str:
+    return f"{path}: {fault.message}" if fault.origin == _MISSING else str(fault)
+
+
+class _Loader:
+    """Walks the tree of one conf; collects faults and goes on."""
+
+    def __init__(self, path: Path, faults: list[Fault]) -> None:
+        self._path = path
+        self._faults = faults
+        self._cycles: dict[str, _Scope] = {}
+        self._names_source = False
+
+    def conf(self, tree: Section, *, on_this_host: bool) -> Conf:
+        """Check everything; what is returned is of use only if there is no fault."""
+        top = _Scope(tree, None, None)
+        self._scope(top)
+        settings = {spec.name: _setting(spec, None, top) for spec in (*top_specs(), *job_specs())}
+        jobs = tuple(self._jobs(top, *self._cycles.values()))
+        self._required(top)
+        if on_this_host:
+            paths = {name: top.values[name].value for name in hostcheck.PATHS if name in top.values}
+            for name, message in hostcheck.faults({k: path for k, path in paths.items() if isinstance(path, Path)}):
+                self._fault(top.values[name].origin, message)
+        return Conf(file=self._path, settings=settings, jobs=jobs)
+
+    def _fault(self, origin: Origin, message: str) -> None:
+        self._faults.append(Fault(origin, message))
+
+    def _scope(self, scope: _Scope) -> None:
+        for entry in scope.section.entries:
+            if isinstance(entry, Section):
+                self._block(scope, entry)
+            else:
+                self._directive(scope, entry)
+
+    # directives
+
+    def _directive(self, scope: _Scope, entry: Directive) -> None:
+        spec = find(entry.name)
+        if spec is None:
+            self._unknown(entry)
+        elif spec.scope is Scope.SOURCE:
+            self._source_line(scope, spec, entry)
+        elif spec.scope is Scope.TOP and scope.kind is not None:
+            self._fault(entry.origin, f"{spec.name} stands {scope.title}; it belongs at the top level")
+        elif scope.kind in KINDS and len(spec.kinds) == 1 and scope.kind not in spec.kinds:
+            self._fault(entry.origin, f"{spec.name} is for {spec.kinds[0]} only, not {scope.title}; take it out")
+        else:
+            self._value(scope, spec, entry)
+
+    def _unknown(self, entry: Directive) -> None:
+        if entry.name.lower() == CYCLE.lower():
+            self._fault(entry.origin, f"Cycle is a block; write <Cycle {entry.raw}> … </Cycle>")
+        else:
+            hint = _similar(entry.name, [*TABLE, INCLUDE]) or "; see `s3nap config generate` for all there are"
+            self._fault(entry.origin, f"unknown directive {entry.name}{hint}")
+
+    def _value(self, scope: _Scope, spec: Spec, entry: Directive) -> None:
+        if not spec.repeatable and spec.name in scope.seen:
+            first = scope.seen[spec.name].text
+            self._fault(entry.origin, f"{spec.name} stands twice {scope.title}, first at {first}; keep one")
+            return
+        scope.seen.setdefault(spec.name, entry.origin)
+        if not entry.values:
+            return
+        try:
+            value = spec.type.read(entry.values)
+        except ValueError as error:
+            self._fault(entry.origin, f"{spec.name}: {error}")
+            return
+        found = _Value(value=value, origin=entry.origin)
+        before = scope.values.get(spec.name)
+        scope.values[spec.name] = _added(before, found) if before else found
+
+    # blocks and sources
+
+    def _block(self, scope: _Scope, section: Section) -> None:
+        written = section.kind or ""
+        kind = {name.lower(): name for name in (CYCLE, *KINDS)}.get(written.lower())
+        if kind is None:
+            self._unknown_block(section, written)
+            self._scope(_Scope(section, CYCLE, scope))  # what is in it may be wrong, too
+        elif kind == CYCLE:
+            self._cycle(scope, section)
+        elif scope.kind not in {None, CYCLE}:
+            self._fault(section.origin, f"<{kind}> stands {scope.title}; it belongs at the top level or in a Cycle")
+        else:
+            inner = _Scope(section, kind, scope)
+            self._names_source = True
+            if section.name is None:
+                self._fault(
+                    section.origin, f"<{kind}> names no source; write <{kind} {TABLE[kind].example.split()[0]}>"
+                )
+            elif section.name:
+                self._source(scope, inner, kind, section.name, section.origin)
+            self._scope(inner)
+
+    def _unknown_block(self, section: Section, written: str) -> None:
+        spec = find(written)
+        if written == NO_KIND:
+            return
+        if spec is not None:
+            self._fault(section.origin, f"{spec.name} is no block; write it as a line: {spec.name} {spec.example}")
+        else:
+            hint = _similar(written, [CYCLE, *KINDS]) or f"; there are {', '.join((CYCLE, *KINDS))}"
+            self._fault(section.origin, f"unknown block <{written}>{hint}")
+
+    def _cycle(self, scope: _Scope, section: Section) -> None:
+        name = section.name
+        inner = _Scope(section, CYCLE, scope)
+        if scope.kind is not None:
+            self._fault(section.origin, f"<Cycle> stands {scope.title}; it belongs at the top level")
+        elif name is None:
+            self._fault(section.origin, "<Cycle> has no name; write <Cycle name>")
+        elif name in KINDS:
+            self._fault(section.origin, f"a Cycle cannot be named {name}, as a kind of source; give it another name")
+        elif name in self._cycles:
+            first = self._cycles[name].section.origin.text
+            self._fault(section.origin, f"a second <Cycle {name}>, first at {first}; rename one, or make them one")
+        elif name:
+            self._cycles[name] = inner
+        self._scope(inner)
+
+    def _source_line(self, scope: _Scope, spec: Spec, entry: Directive) -> None:
+        if scope.kind not in {None, CYCLE}:
+            self._fault(entry.origin, f"{spec.name} stands {scope.title}; it belongs at the top level or in a Cycle")
+            return
+        self._names_source = True
+        for word in entry.values:
+            self._source(scope, scope, spec.name, word, entry.origin)
+
+    def _source(self, holder: _Scope, scope: _Scope, kind: str, word: str, origin: Origin) -> None:
+        try:
+            text = str(TABLE[kind].type.read((word,)))
+        except ValueError as error:
+            self._fault(origin, f"{kind}: {error}")
+            return
+        stored = names.job_name(kind, text)  # what must not be shared
+        if stored in holder.sources:
+            first = holder.sources[stored].origin.text
+            self._fault(origin, f"{kind} {text} stands twice {holder.title}, first at {first}; take one out")
+            return
+        holder.sources[stored] = _Source(kind=kind, text=text, origin=origin, scope=scope)
+
+    # jobs
+
+    def _jobs(self, *scopes: _Scope) -> Iterator[Job]:
+        for scope in scopes:
+            cycle = scope.section.name
+            for kind in KINDS:
+                for source in scope.sources.values():
+                    if source.kind == kind:
+                        yield self._job(source, cycle)
+
+    def _job(self, source: _Source, cycle: str | None) -> Job:
+        settings = {spec.name: _setting(spec, source.kind, source.scope) for spec in job_specs(source.kind)}
+        self._related(source.scope, settings)
+        return Job(
+            name=names.job_name(source.kind, source.text, cycle),
+            kind=source.kind,
+            source=source.text,
+            scope=cycle,
+            cycle=_rotation(settings),
+            settings=settings,
+            origin=source.origin.text,
+        )
+
+    def _related(self, scope: _Scope, settings: Mapping[str, Setting]) -> None:
+        """Check values that depend on each other, in effect for one job."""
+        top = scope.chain()[-1]
+        phase, frequency = settings["Phase"].value, settings["Frequency"].value
+        if settings["CycleType"].value != HANOI and phase >= frequency and _is_read("Frequency", scope):
+            message = f"Phase {phase} must be below Frequency {frequency} ({settings['Frequency'].origin}); correct one"
+            self._fault(_origin("Phase", scope), message)
+        if settings["UseTempFile"].value and "TempDir" not in top.seen:
+            self._fault(_origin("UseTempFile", scope), "TempDir must be defined in order to UseTempFile.")
+
+    def _required(self, top: _Scope) -> None:
+        for name in ("DiffDir", "Bucket"):
+            if name not in top.seen:
+                self._fault(_MISSING, f"{name} must be defined.")
+        if "GpgRecipient" in top.seen and "GpgPassphraseFile" in top.seen:
+            later = max(top.seen["GpgRecipient"], top.seen["GpgPassphraseFile"])
+            self._fault(later, "GpgRecipient and GpgPassphraseFile exclude each other; take one out")
+        if not self._names_source:
+            self._fault(_MISSING, f"nothing to back up; name a source ({', '.join(KINDS)})")
+
+
+def _similar(name: str, known: list[str]) -> str:
+    lower = {each.lower(): each for each in known}
+    close = get_close_matches(name.lower(), lower, n=1)
+    return f": did you mean {lower[close[0]]}?" if close else ""
+
+
+def _added(outer: _Value, inner: _Value) -> _Value:
+    """Add up two tuples; the origin names both."""
+    first, second = (cast("tuple[str, ...]", each.value) for each in (outer, inner))
+    return _Value(value=first + second, origin=Origin(inner.origin.order, f"{outer.origin.text}, {inner.origin.text}"))
+
+
+def _setting(spec: Spec, kind: str | None, scope: _Scope) -> Setting:
+    """Return the value in effect: of the innermost scope that has one, or of all together."""
+    found = [each.values[spec.name] for each in scope.chain() if spec.name in each.values]
+    if not found or (spec.name == "Diffs" and kind in WITHOUT_DIFFS):
+        return Setting(value=spec.default_for(kind), origin="default")
+    value = found[0]
+    if spec.cumulative:
+        for outer in found[1:]:
+            value = _added(outer, value)
+    return Setting(value=value.value, origin=value.origin.text)
+
+
+def _origin(name: str, scope: _Scope) -> Origin:
+    return next(each.seen[name] for each in scope.chain() if name in each.values)
+
+
+def _is_read(name: str, scope: _Scope) -> bool:
+    """Is the value in effect not a default in place of one that is at fault?"""
+    return all(name in each.values for each in scope.chain() if name in each.seen)
+
+
+def _rotation(settings: Mapping[str, Setting]) -> Cycle:
+    value = {name: setting.value for name, setting in settings.items()}
+    if value["CycleType"] == HANOI:
+        return HanoiCycle(
+            frequency=value["Frequency"],
+            discs=value["Discs"],
+            archive_oldest_disc=value["ArchiveOldestDisc"],
+        )
+    return SimpleCycle(frequency=value["Frequency"], phase=value["Phase"], diffs=value["Diffs"], fulls=value["Fulls"])

@@ -1,0 +1,366 @@
+"""The table of directives: the only place that knows them.
+
+Validation, ``config generate``, ``config show`` and the README's reference are made from it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from s3nap import values
+from s3nap.values import Packing, ValueType
+
+KINDS = ("Directory", "Subversion", "SubversionDir", "MySQL", "PostgreSQL")
+"""Kinds of sources, in the order in which they run within a scope."""
+
+WITHOUT_DIFFS = frozenset({"MySQL", "PostgreSQL"})
+CYCLE = "Cycle"
+SIMPLE = "SimpleCycle"
+HANOI = "HanoiCycle"
+INCLUDE = "Include"
+
+
+class Scope(StrEnum):
+    """Where a directive may stand."""
+
+    TOP = "top level"
+    JOB = "top level, Cycle, source"
+    SOURCE = "top level, Cycle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One directive.
+
+    ``kinds`` are the sources for which it means something. ``repeatable``: several lines add up within a scope;
+    ``cumulative``: from outer to inner scopes as well. ``by_kind`` holds other defaults for some kinds, ``compute``
+    finds the default on this machine, ``shown`` says in words what the default's value does not.
+    """
+
+    name: str
+    type: ValueType
+    scope: Scope
+    help: str
+    example: str
+    default: object = None
+    by_kind: Mapping[str, object] = field(default_factory=dict)
+    kinds: tuple[str, ...] = KINDS
+    repeatable: bool = False
+    cumulative: bool = False
+    compute: Callable[[], object] | None = None
+    shown: str = ""
+
+    def default_for(self, kind: str | None = None) -> object:
+        """Return the value that a source of a kind, or the top level, has where nothing is written."""
+        if self.compute is not None:
+            return self.compute()
+        return self.by_kind.get(kind, self.default) if kind else self.default
+
+
+_TOP = (
+    Spec(
+        name="DiffDir",
+        type=values.PATH,
+        scope=Scope.TOP,
+        example="/var/lib/s3nap",
+        shown="must be given",
+        help="Directory for what s3nap must remember between runs; must exist.",
+    ),
+    Spec(
+        name="Bucket",
+        type=values.BUCKET,
+        scope=Scope.TOP,
+        example="s3://my-backups/s3nap",
+        shown="must be given",
+        help="Where archives go: a bucket, a prefix in one, or a directory.",
+    ),
+    Spec(
+        name="TempDir",
+        type=values.PATH,
+        scope=Scope.TOP,
+        example="/var/lib/s3nap/tmp",
+        shown="none",
+        help="Directory for temporary files; needed for UseTempFile.",
+    ),
+    Spec(
+        name="GpgRecipient",
+        type=values.USERS,
+        scope=Scope.TOP,
+        example="backup@example.com",
+        default=(),
+        repeatable=True,
+        shown="no encryption",
+        help="Public keys to encrypt to; any one of their private keys restores.",
+    ),
+    Spec(
+        name="GpgKeyring",
+        type=values.PATH,
+        scope=Scope.TOP,
+        example="/etc/s3nap/pubring.gpg",
+        shown="gpg's own",
+        help="Keyring that holds the keys of GpgRecipient.",
+    ),
+    Spec(
+        name="GpgPassphraseFile",
+        type=values.PATH,
+        scope=Scope.TOP,
+        example="/etc/s3nap/passphrase",
+        shown="none",
+        help="Encrypt with the passphrase in this file (mode 600) instead of public keys.",
+    ),
+    Spec(
+        name="S3KeyFile",
+        type=values.PATH,
+        scope=Scope.TOP,
+        example="/etc/s3nap/key.txt",
+        shown="boto3's own search",
+        help="File (mode 600) with the lines key=... and secret=... of the S3 account.",
+    ),
+    Spec(
+        name="Endpoint",
+        type=values.ENDPOINT,
+        scope=Scope.TOP,
+        example="https://s3.example.com",
+        shown="Amazon",
+        help="URL of an S3 service other than Amazon's.",
+    ),
+    Spec(
+        name="Region",
+        type=values.IDENTIFIER,
+        scope=Scope.TOP,
+        example="eu-central-1",
+        shown="boto3's own search",
+        help="Region of the bucket.",
+    ),
+    Spec(
+        name="StorageClass",
+        type=values.IDENTIFIER,
+        scope=Scope.TOP,
+        example="STANDARD_IA",
+        shown="the bucket's",
+        help="Storage class of chunks over 128 KiB.",
+    ),
+    Spec(
+        name="Host",
+        type=values.TEXT,
+        scope=Scope.TOP,
+        example="web1",
+        compute=socket.gethostname,
+        shown="this machine's name",
+        help="Name under which this machine's archives lie.",
+    ),
+    Spec(
+        name="LogConfig",
+        type=values.PATH,
+        scope=Scope.TOP,
+        example="/etc/s3nap/logconfig.ini",
+        shown="the one shipped",
+        help="Where messages go: screen, file, mail.",
+    ),
+)
+
+_JOB = (
+    Spec(
+        name="CycleType",
+        type=values.choice(SIMPLE, HANOI),
+        scope=Scope.JOB,
+        example=HANOI,
+        default=SIMPLE,
+        help="SimpleCycle: fixed intervals. HanoiCycle: decaying, ages are powers of two.",
+    ),
+    Spec(
+        name="Frequency",
+        type=values.integer(1, 3650),
+        scope=Scope.JOB,
+        example="7",
+        default=1,
+        help="Days from one backup to the next.",
+    ),
+    Spec(
+        name="Phase",
+        type=values.integer(0, 3649),
+        scope=Scope.JOB,
+        example="0",
+        default=0,
+        help="SimpleCycle: moves the day; below Frequency.",
+    ),
+    Spec(
+        name="Diffs",
+        type=values.integer(0, 10_000),
+        scope=Scope.JOB,
+        example="3",
+        default=6,
+        by_kind={kind: 0 for kind in KINDS if kind != "Directory"},
+        shown="6, Subversion 0",
+        help="SimpleCycle: DIFFs between two FULLs; databases have none.",
+    ),
+    Spec(
+        name="Fulls",
+        type=values.integer(1, 10_000),
+        scope=Scope.JOB,
+        example="4",
+        default=4,
+        help="SimpleCycle: how many FULLs, each with its DIFFs, are kept.",
+    ),
+    Spec(
+        name="Discs",
+        type=values.integer(1, 30),
+        scope=Scope.JOB,
+        example="5",
+        default=5,
+        help="HanoiCycle: how many FULLs are kept; one more doubles the age of the oldest.",
+    ),
+    Spec(
+        name="ArchiveOldestDisc",
+        type=values.FLAG,
+        scope=Scope.JOB,
+        example="On",
+        default=False,
+        help="HanoiCycle: keep the oldest of every round for ever.",
+    ),
+    Spec(
+        name="CatchUp",
+        type=values.FLAG,
+        scope=Scope.JOB,
+        example="Off",
+        default=True,
+        help="Make up for a missed or failed day on the next one.",
+    ),
+    Spec(
+        name="ChunkSize",
+        type=values.SIZE,
+        scope=Scope.JOB,
+        example="16M",
+        default=16 << 20,
+        shown="16M",
+        help="Size of the pieces into which a stream is cut, before compression.",
+    ),
+    Spec(
+        name="Compression",
+        type=values.COMPRESSION,
+        scope=Scope.JOB,
+        example="zstd 3",
+        default=Packing("zstd", 3),
+        help="Format and level.",
+    ),
+    Spec(
+        name="UseTempFile",
+        type=values.FLAG,
+        scope=Scope.JOB,
+        example="On",
+        default=False,
+        help="Dump to a file in TempDir first, so that a slow upload does not hold up the source.",
+    ),
+    Spec(
+        name="Exclude",
+        type=values.PATTERNS,
+        scope=Scope.JOB,
+        example="/var/cache",
+        default=(),
+        kinds=("Directory",),
+        repeatable=True,
+        cumulative=True,
+        shown="nothing",
+        help="What to leave out, as tar's --exclude; adds up from outer to inner blocks.",
+    ),
+    Spec(
+        name="OneFileSystem",
+        type=values.FLAG,
+        scope=Scope.JOB,
+        example="On",
+        default=False,
+        kinds=("Directory",),
+        help="Stay on the file system of the directory.",
+    ),
+    Spec(
+        name="MySQLOptions",
+        type=values.OPTIONS,
+        scope=Scope.JOB,
+        example="--single-transaction --quick",
+        default=(),
+        kinds=("MySQL",),
+        shown="none",
+        help="Options for mysqldump.",
+    ),
+    Spec(
+        name="PostgreSQLOptions",
+        type=values.OPTIONS,
+        scope=Scope.JOB,
+        example="--no-owner",
+        default=(),
+        kinds=("PostgreSQL",),
+        shown="none",
+        help="Options for pg_dump.",
+    ),
+)
+
+_SOURCES = (
+    Spec(
+        name="Directory",
+        type=values.DIRECTORY,
+        scope=Scope.SOURCE,
+        example="/etc /home",
+        kinds=("Directory",),
+        repeatable=True,
+        help="Directories to back up.",
+    ),
+    Spec(
+        name="Subversion",
+        type=values.REPOSITORY,
+        scope=Scope.SOURCE,
+        example="/srv/svn/project",
+        kinds=("Subversion",),
+        repeatable=True,
+        help="Subversion repositories.",
+    ),
+    Spec(
+        name="SubversionDir",
+        type=values.REPOSITORY,
+        scope=Scope.SOURCE,
+        example="/srv/svn",
+        kinds=("SubversionDir",),
+        repeatable=True,
+        help="Directories of Subversion repositories; each is backed up by itself.",
+    ),
+    Spec(
+        name="MySQL",
+        type=values.MYSQL,
+        scope=Scope.SOURCE,
+        example="all",
+        kinds=("MySQL",),
+        repeatable=True,
+        help="MySQL or MariaDB databases.",
+    ),
+    Spec(
+        name="PostgreSQL",
+        type=values.POSTGRESQL,
+        scope=Scope.SOURCE,
+        example="all",
+        kinds=("PostgreSQL",),
+        repeatable=True,
+        help="PostgreSQL databases.",
+    ),
+)
+
+TABLE: Mapping[str, Spec] = {spec.name: spec for spec in (*_TOP, *_JOB, *_SOURCES)}
+"""Every directive by its canonical name, in the order of documents."""
+
+_BY_LOWER = {name.lower(): spec for name, spec in TABLE.items()}
+
+
+def find(name: str) -> Spec | None:
+    """Return the directive of a name, however its case is written."""
+    return _BY_LOWER.get(name.lower())
+
+
+def job_specs(kind: str | None = None) -> list[Spec]:
+    """Return the directives that a job of a kind may have; without a kind, those of any job."""
+    return [spec for spec in TABLE.values() if spec.scope is Scope.JOB and (kind is None or kind in spec.kinds)]
+
+
+def top_specs() -> list[Spec]:
+    """Return the directives that belong at the top level only."""
+    return [spec for spec in TABLE.values() if spec.scope is Scope.TOP]

@@ -1,0 +1,147 @@
+"""The gpg program, run so that it never asks, never looks anything up, and is believed only on its status lines."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from s3nap import pipeline
+from s3nap.errors import NoKeyError, ProgramError, VerificationError
+
+_QUIET = ("gpg", "--batch", "--no-tty", "--no-options")
+_LOOPBACK = ("--pinentry-mode", "loopback", "--passphrase-fd")
+# random keys gain nothing from stretching, which costs 82 ms an object each way
+_SYMMETRIC = ("--cipher-algo", "AES256", "--compress-algo", "none", "--s2k-mode", "1", "--s2k-digest-algo", "SHA256")
+_NO_LOOKUP = ("--no-auto-key-locate", "--disable-dirmngr", "--trust-model", "always", "--compress-algo", "none")
+
+
+class Gpg:
+    """gpg with a short, private home of its own (a long path makes its agent fail)."""
+
+    def __init__(self) -> None:
+        """Make the home; ``close`` removes it."""
+        self._home = tempfile.TemporaryDirectory(prefix="s3nap-")
+        self.home = Path(self._home.name)
+        self._env = {"GNUPGHOME": self._home.name}
+        # newer ones would write packets that other OpenPGP programs cannot read
+        major, minor = (int(number) for number in pipeline.version("gpg").split(".")[:2])
+        self._format = ("--rfc4880",) if (major, minor) >= (2, 3) else ()
+
+    def close(self) -> None:
+        """Remove the home."""
+        self._home.cleanup()
+
+    def encrypt(self, source: int, passphrase: str) -> int:
+        """Encrypt a file, given by its descriptor, with a random passphrase; return a memory file's descriptor."""
+        with _secret(passphrase) as secret:
+            argv = [*_QUIET, *self._format, *_LOOPBACK, str(secret), *_SYMMETRIC, "-o", "-", "--symmetric"]
+            return self._into_memory(argv, source, [secret])
+
+    def decrypt(self, source: int, passphrase: str) -> int:
+        """Undo ``encrypt``; VerificationError unless gpg vouches for the whole message."""
+        with _secret(passphrase) as secret, tempfile.TemporaryFile() as status:
+            argv = [*_QUIET, *_LOOPBACK, str(secret), "--status-fd", str(status.fileno()), "-o", "-", "--decrypt"]
+            result = self._into_memory(argv, source, [secret, status.fileno()], error=VerificationError)
+            try:
+                check_status(status.fileno())
+            except VerificationError:
+                os.close(result)
+                raise
+            return result
+
+    def _into_memory(
+        self, argv: Sequence[str], source: int, pass_fds: Sequence[int], error: type[Exception] = ProgramError
+    ) -> int:
+        target = os.memfd_create("s3nap")
+        try:
+            os.lseek(source, 0, os.SEEK_SET)
+            ended = pipeline.run(argv, stdin=source, stdout=target, env=self._env, pass_fds=pass_fds)
+            if ended.status != 0:
+                raise error(ended.describe())  # noqa: TRY301 - the descriptor must be closed for every reason
+        except BaseException:
+            os.close(target)
+            raise
+        return target
+
+    def start_envelope(self, target: Path, recipients: Sequence[Path], passphrase: str | None) -> pipeline.Running:
+        """Start gpg writing an envelope to ``target`` from its ``stdin``: to key files, or under a passphrase."""
+        with target.open("wb") as file:
+            if passphrase is None:
+                to = [word for key in recipients for word in ("--recipient-file", str(key))]
+                argv = [*_QUIET, *self._format, *_NO_LOOKUP, *to, "-o", "-", "--encrypt"]
+                return pipeline.start(argv, stdin=pipeline.PIPE, stdout=file, env=self._env)
+            with _secret(passphrase) as secret:
+                stretched = ("--cipher-algo", "AES256", "--compress-algo", "none")
+                argv = [*_QUIET, *self._format, *_LOOPBACK, str(secret), *stretched, "-o", "-", "--symmetric"]
+                return pipeline.start(argv, stdin=pipeline.PIPE, stdout=file, env=self._env, pass_fds=[secret])
+
+    def open_envelope(self, envelope: bytes, passphrase: str | None) -> bytes:
+        """Decrypt an envelope with the user's own keys (agent, smart card), or with a passphrase.
+
+        Raises NoKeyError if it does not open.
+        """
+        with tempfile.TemporaryFile() as sealed, tempfile.TemporaryFile() as status, contextlib.ExitStack() as stack:
+            sealed.write(envelope)
+            sealed.seek(0)
+            report = ["--status-fd", str(status.fileno()), "-o", "-", "--decrypt"]
+            fds = [status.fileno()]
+            if passphrase is None:
+                # the user's own options stand: they may say how to reach a smart card
+                argv, env = ["gpg", *([] if os.isatty(0) else ["--batch", "--no-tty"]), *report], None
+            else:
+                secret = stack.enter_context(_secret(passphrase))
+                argv, env = [*_QUIET, *_LOOPBACK, str(secret), *report], self._env
+                fds.append(secret)
+            plain = os.memfd_create("s3nap")
+            with os.fdopen(plain, "rb") as result:
+                ended = pipeline.run(argv, stdin=sealed, stdout=plain, env=env, pass_fds=fds)
+                if ended.status != 0:
+                    raise NoKeyError(f"the envelope does not open with the keys at hand: {ended.describe()}")
+                check_status(status.fileno())
+                result.seek(0)
+                return result.read()
+
+
+def check_status(status: int) -> None:
+    """Raise VerificationError unless gpg's status lines say that one whole, untouched message was decrypted.
+
+    The exit status alone is 0 for a message cut within its first packet, and for one that is not encrypted at all.
+    """
+    words = [
+        line.split()[1] for line in os.pread(status, 1 << 16, 0).decode(errors="replace").splitlines() if " " in line
+    ]
+    if words.count("DECRYPTION_OKAY") != 1 or words.count("GOODMDC") != 1:
+        raise VerificationError("gpg does not vouch for the message: it is cut, altered or was never encrypted")
+
+
+@contextlib.contextmanager
+def _secret(passphrase: str) -> Iterator[int]:
+    """Hand a passphrase over by a pipe: never in argv, environment or on disk."""
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, passphrase.encode() + b"\n")
+        os.close(writer)
+        yield reader
+    finally:
+        os.close(reader)
+
+
+@contextlib.contextmanager
+def memory_file() -> Iterator[int]:
+    """Give a file that lives in memory only."""
+    descriptor = os.memfd_create("s3nap")
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def mapped(descriptor: int) -> memoryview:
+    """View a file's contents without copying them, read-only; an empty file is an empty view."""
+    if os.fstat(descriptor).st_size == 0:
+        return memoryview(b"")
+    return memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))

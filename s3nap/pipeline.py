@@ -1,0 +1,201 @@
+"""Programs: started without a shell, in a process group of their own, and judged by how each one ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from loguru import logger
+
+from s3nap.errors import ProgramError
+
+PIPE = subprocess.PIPE
+DEVNULL = subprocess.DEVNULL
+
+_STDERR_TAIL = 2000
+_running: set[Running] = set()
+_running_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended: exit status (negative: killed by that signal) and the end of what it said."""
+
+    argv: tuple[str, ...]
+    status: int
+    said: str
+
+    @property
+    def name(self) -> str:
+        """The program's name."""
+        return Path(self.argv[0]).name
+
+    def describe(self) -> str:
+        """Say for people how it ended, in the program's own words."""
+        if self.status < 0:
+            how = f"was killed by signal {-self.status} ({signal.strsignal(-self.status)})"
+        else:
+            how = f"ended with status {self.status}"
+        said = self.said.strip()
+        return f"{self.name} {how}" + (f": {said}" if said else "")
+
+    def check(self) -> Ended:
+        """Return itself; raise ProgramError unless the status is 0."""
+        if self.status != 0:
+            raise ProgramError(self.describe())
+        return self
+
+
+class Running:
+    """A started program. ``stdin`` and ``stdout`` are set where PIPE was asked for."""
+
+    def __init__(self, argv: Sequence[str], process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
+        """Take over the process; what it says on standard error goes to ``stderr``, a file."""
+        self.argv = tuple(argv)
+        self.stdin = process.stdin
+        self.stdout = process.stdout
+        self.stderr = stderr
+        self._process = process
+        with _running_lock:
+            _running.add(self)
+
+    def wait(self) -> Ended:
+        """Wait for the end; standard error stays readable in ``stderr`` until it is closed."""
+        status = self._process.wait()
+        with _running_lock:
+            _running.discard(self)
+        size = self.stderr.seek(0, os.SEEK_END)
+        self.stderr.seek(max(0, size - _STDERR_TAIL))
+        said = self.stderr.read().decode(errors="backslashreplace")
+        self.stderr.seek(0)
+        return Ended(argv=self.argv, status=status, said=said)
+
+    def kill(self) -> None:
+        """Kill it and everything it started, and take it out of the process table."""
+        for stream in (self.stdin, self.stdout):
+            if stream is not None:
+                with _quiet():
+                    stream.close()
+        with _quiet():
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        with _running_lock:
+            _running.discard(self)
+
+
+class _quiet:  # noqa: N801 - reads as a statement
+    """Ignore OSError: the process or its pipe is gone already."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        return kind is not None and issubclass(kind, OSError)
+
+
+def kill_all() -> None:
+    """Kill every program that is still running (on the way out)."""
+    with _running_lock:
+        programs = list(_running)
+    for program in programs:
+        program.kill()
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of child programs: messages in English, and no storage credentials."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return kept | {"LC_ALL": "C"} | dict(extra or {})
+
+
+def start(  # noqa: PLR0913 - what a program needs
+    argv: Sequence[str],
+    *,
+    stdin: int | IO[bytes] = DEVNULL,
+    stdout: int | IO[bytes] = DEVNULL,
+    stderr: IO[bytes] | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Running:
+    """Start a program; its standard error goes to a temporary file unless one is given.
+
+    Raises ProgramError if it is missing or cannot be started.
+    """
+    logger.debug("run: {}", shlex.join(argv))
+    errors = stderr if stderr is not None else tempfile.TemporaryFile(prefix="s3nap-")  # noqa: SIM115 - Running owns it
+    try:
+        process = subprocess.Popen(
+            [find(argv[0]), *argv[1:]],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=errors,
+            cwd=cwd,
+            env=environment(env),
+            pass_fds=tuple(pass_fds),
+            process_group=0,
+        )
+    except OSError as error:
+        raise ProgramError(f"{argv[0]} cannot be started: {error}") from error
+    return Running(argv, process, errors)
+
+
+def run(  # noqa: PLR0913 - as start
+    argv: Sequence[str],
+    *,
+    stdin: int | IO[bytes] = DEVNULL,
+    stdout: int | IO[bytes] = DEVNULL,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Ended:
+    """Start a program and wait for its end; the caller judges it."""
+    program = start(argv, stdin=stdin, stdout=stdout, cwd=cwd, env=env, pass_fds=pass_fds)
+    try:
+        return program.wait()
+    except BaseException:
+        program.kill()
+        raise
+    finally:
+        program.stderr.close()
+
+
+def output(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
+    """Return what a short program prints; ProgramError unless it ends with 0."""
+    with tempfile.TemporaryFile(prefix="s3nap-") as printed:
+        run(argv, stdout=printed, env=env).check()
+        printed.seek(0)
+        return printed.read().decode(errors="backslashreplace")
+
+
+def find(program: str) -> str:
+    """Return the path of a program; ProgramError, saying what to do, if it is not installed."""
+    path = _which(program, os.environ.get("PATH", ""))
+    if path is None:
+        raise ProgramError(f"{program} is not installed or not on PATH ({os.environ.get('PATH', '')}): install it")
+    return path
+
+
+@cache
+def _which(program: str, path: str) -> str | None:
+    return shutil.which(program, path=path)
+
+
+def version(program: str) -> str:
+    """Return the version number a program prints for ``--version``, ``?`` if it prints none."""
+    return _version(find(program))
+
+
+@cache
+def _version(path: str) -> str:
+    match = re.search(r"\d+(\.\d+)+", output([path, "--version"]))
+    return match.group() if match else "?"

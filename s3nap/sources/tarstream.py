@@ -1,0 +1,220 @@
+"""The gate: reads the headers of a tar stream before tar does, and lets nothing pass that could do harm.
+
+tar extracts what it is told: names with ``..``, members below a symbolic link that an earlier level planted, rename
+records that it replays wrongly. A genuine archive of ours holds none of these.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from s3nap.errors import VerificationError
+
+BLOCK = 512
+_REGULAR, _HARD, _SYMBOLIC, _DIRECTORY = b"0", b"1", b"2", b"5"
+_KNOWN = {_REGULAR, _HARD, _SYMBOLIC, _DIRECTORY, b"3", b"4", b"6"}  # and devices, FIFOs
+_PAX = b"x"
+_HEADER_LIMIT = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member: its name as extracted, type flag, link target, size of its data, and directory listing."""
+
+    name: bytes
+    type: bytes
+    link: bytes
+    size: int
+    dumpdir: bytes | None
+
+    @property
+    def bare(self) -> bytes:
+        """The name without ``./`` before it and ``/`` after it."""
+        name = self.name.rstrip(b"/")
+        return name if name == b"." else name.removeprefix(b"./")
+
+
+class Gate:
+    """Checks the members of the levels of one chain, oldest first; one gate for the whole chain."""
+
+    def __init__(
+        self,
+        listed: Callable[[bytes, bytes], None] = lambda _folder, _listing: None,
+        wanted: Callable[[Member], bool] | None = None,
+    ) -> None:
+        """``listed`` is told each directory (without a slash at its end) and its listing (GNU.dumpdir).
+
+        Members that ``wanted`` does not want are left out of the stream.
+        """
+        self._listed = listed
+        self._wanted = wanted
+        self._links: set[bytes] = set()
+        self._folders: set[bytes] = set()
+
+    def level(self, pieces: Iterator[bytes | bytearray]) -> Iterator[bytes | memoryview]:
+        """Yield the stream of one level, each member's header only after it has been judged.
+
+        Raises VerificationError on the first member that must not be extracted.
+        """
+        self._folders = set()
+        reader = _Reader(pieces)
+        pax: dict[bytes, bytes] = {}
+        before: list[bytes] = []
+        while (header := _whole(reader.take(BLOCK))).count(0) != BLOCK:
+            kind, size = header[156:157], _number(header[124:136])
+            if kind == _PAX:
+                body = reader.take(_padded(_bounded(size)))
+                pax = _pax_records(body[:size])
+                before = [header, body]
+                continue
+            member = _member(header, pax, size)
+            self._judge(member)
+            data = reader.copy(_padded(member.size))
+            if self._wanted is None or self._wanted(member):
+                yield from (*before, header)
+                yield from data
+            else:
+                deque(data, maxlen=0)
+            pax, before = {}, []
+        yield header
+        yield from reader.rest()
+
+    def _judge(self, member: Member) -> None:
+        name = member.bare
+        parts = name.split(b"/")
+        shown = name.decode(errors="backslashreplace")
+        if not name or b".." in parts or b"" in parts or name.startswith(b"/"):
+            raise VerificationError(f"holds a member with a dangerous name: {shown}")
+        parent = name.rpartition(b"/")[0]
+        if parent and parent not in self._folders and self._under_a_link(parent):
+            raise VerificationError(f"holds a member below a symbolic link of its own: {shown}")
+        if member.type not in _KNOWN or (member.size and member.type != _REGULAR):
+            raise VerificationError(f"holds a member of a kind that s3nap never stores ({member.type!r}): {shown}")
+        if member.type == _HARD and self._leads_out(member.link.removeprefix(b"./")):
+            raise VerificationError(f"holds a hard link that leads out of the target: {shown}")
+        if member.type == _DIRECTORY:
+            self._folders.add(name)
+            self._links.discard(name)
+            self._list(name, member.dumpdir)
+        elif member.type in {_HARD, _SYMBOLIC}:
+            self._links.add(name)
+
+    def _leads_out(self, link: bytes) -> bool:
+        return b".." in link.split(b"/") or link.startswith(b"/") or self._under_a_link(link.rpartition(b"/")[0])
+
+    def _under_a_link(self, folder: bytes) -> bool:
+        """Is any part of the path known as a link, in any level so far, and not a directory in this one?"""
+        while folder:
+            if folder in self._folders:
+                return False
+            if folder in self._links:
+                return True
+            folder = folder.rpartition(b"/")[0]
+        return False
+
+    def _list(self, name: bytes, dumpdir: bytes | None) -> None:
+        if dumpdir is None:
+            return
+        if any(entry[:1] in {b"R", b"T", b"X"} for entry in dumpdir.split(b"\0")):
+            shown = name.decode(errors="backslashreplace")
+            raise VerificationError(f"holds a rename record, which s3nap never stores: {shown}")
+        self._listed(name, dumpdir)
+
+
+class _Reader:
+    """A stream of pieces, taken in other sizes."""
+
+    def __init__(self, pieces: Iterator[bytes | bytearray]) -> None:
+        self._pieces = pieces
+        self._held = memoryview(b"")
+
+    def _some(self) -> memoryview:
+        while not self._held:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._held = memoryview(piece)
+        return self._held
+
+    def take(self, size: int) -> bytes:
+        parts = [bytes(part) for part in self.copy(size)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def copy(self, size: int) -> Iterator[memoryview]:
+        while size > 0:
+            held = self._some()
+            if not held:
+                return
+            part = held[:size]
+            self._held = held[len(part) :]
+            size -= len(part)
+            yield part
+
+    def rest(self) -> Iterator[memoryview]:
+        while held := self._some():
+            self._held = memoryview(b"")
+            yield held
+
+
+def _whole(header: bytes) -> bytes:
+    if len(header) != BLOCK:
+        raise VerificationError("ends before tar's end mark: it is cut off")
+    return header
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _bounded(size: int) -> int:
+    if size > _HEADER_LIMIT:
+        raise VerificationError(f"holds a tar header of {size} bytes")
+    return size
+
+
+def _number(text: bytes) -> int:
+    if text[:1] == b"\x80":
+        return int.from_bytes(text[1:], "big")
+    try:
+        return int(text.strip(b" \0") or b"0", 8)
+    except ValueError as error:
+        raise VerificationError("holds a damaged tar header") from error
+
+
+def _pax_records(body: bytes) -> dict[bytes, bytes]:
+    """Parse records of the form ``<length> <key>=<value>`` and a newline."""
+    records: dict[bytes, bytes] = {}
+    position = 0
+    while position < len(body):
+        space = body.find(b" ", position)
+        try:
+            length = int(body[position:space])
+            key, equals, value = body[space + 1 : position + length - 1].partition(b"=")
+        except ValueError as error:
+            raise VerificationError("holds a damaged pax header") from error
+        if not equals or length <= 0 or body[position + length - 1 : position + length] != b"\n":
+            raise VerificationError("holds a damaged pax header")
+        records[key] = value
+        position += length
+    return records
+
+
+def _member(header: bytes, pax: dict[bytes, bytes], size: int) -> Member:
+    prefix, name = (text.partition(b"\0")[0] for text in (header[345:500], header[:100]))
+    ustar = prefix + b"/" + name if prefix and header[257:263] == b"ustar\0" else name
+    return Member(
+        name=pax.get(b"GNU.sparse.name") or pax.get(b"path") or ustar,
+        type=header[156:157].replace(b"\0", _REGULAR),
+        link=pax.get(b"linkpath") or header[157:257].partition(b"\0")[0],
+        size=_pax_size(pax.get(b"size"), size),
+        dumpdir=pax.get(b"GNU.dumpdir"),
+    )
+
+
+def _pax_size(text: bytes | None, size: int) -> int:
+    try:
+        return size if text is None else int(text)
+    except ValueError as error:
+        raise VerificationError("holds a damaged pax header") from error

@@ -1,0 +1,147 @@
+"""Writing a tree back: the levels of a chain through the gate into tar, and the comparison afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from s3nap import pipeline
+from s3nap.errors import S3napError, VerificationError
+from s3nap.sources import census, dirstate
+from s3nap.sources.snapshot import Snapshot
+from s3nap.sources.tarstream import Gate, Member
+
+_PIPE_BYTES = 1 << 20
+
+
+class Tree:
+    """A folder that a chain is restored into.
+
+    ``keep`` (``--overwrite``): what the folder holds already stays, unless the archive has it too.
+    """
+
+    def __init__(self, target: Path, work: Path, state: Path | None, *, keep: bool, numeric_owner: bool) -> None:
+        """``state`` is that of the last level; ``work`` a private folder."""
+        self._target = target
+        self._work = work
+        self._state = state
+        self._keep = keep
+        self._numeric_owner = numeric_owner
+        self._listings: IO[bytes] = tempfile.TemporaryFile(dir=work)  # noqa: SIM115 - lives as long as the tree
+        self._gate = Gate(self._note, self._wanted() if keep else None)
+
+    def _note(self, folder: bytes, listing: bytes) -> None:
+        self._listings.write(b"%d %d\n%s%s" % (len(folder), len(listing), folder, listing))
+
+    def level(self, pieces: Iterator[bytes | bytearray]) -> None:
+        """Extract one level; VerificationError if the gate refuses it, ProgramError if tar fails."""
+        self._listings.seek(0)
+        self._listings.truncate()
+        attributes = "*" if os.geteuid() == 0 else "user.*"
+        argv = [
+            *("tar", "--extract", "--preserve-permissions", "--acls", "--selinux", "--xattrs"),
+            *(f"--xattrs-include={attributes}", "--file=-"),
+            *([] if self._keep else ["--listed-incremental=/dev/null"]),
+            *(["--numeric-owner"] if self._numeric_owner else []),
+        ]
+        # the target must be tar's working directory: with -C it loses renamed directories (RELIABILITY 3.1)
+        tar = pipeline.start(argv, stdin=pipeline.PIPE, cwd=self._target)
+        try:
+            _feed(tar, self._gate.level(pieces))
+        except BaseException:
+            tar.kill()
+            raise
+        ended = tar.wait()
+        tar.stderr.close()
+        ended.check()
+
+    def _wanted(self) -> _Final:
+        if self._state is None:
+            raise VerificationError("has no state object: it cannot be restored into a folder with contents")
+        return _Final(self._state, self._work)
+
+    def check(self) -> tuple[list[str], list[str]]:
+        """Compare the tree with the last level's own listing.
+
+        Returns what is wrong (missing, or there though it should not be), and what could not be read when the
+        archive was made. Excluded names and sockets are in the listing but were never archived.
+        """
+        absent, surplus = self._differences()
+        if self._state is None:
+            return [f"{path} is missing" for path in map(os.fsdecode, absent)], []
+        unread = set(dirstate.paths(self._state, dirstate.MISSING))
+        wanted = {census.path_hash(b"/" + path) for path in absent} if absent else set()
+        missing: list[bytes] = []
+        if wanted:
+            listed = dirstate.unpack(self._state, dirstate.CENSUS, self._work / "census")
+            missing = [entry.path for entry in census.read(listed) if census.path_hash(entry.path) in wanted]
+        wrong = [f"{os.fsdecode(path)} is missing" for path in missing if path not in unread]
+        wrong += [f"/{os.fsdecode(path)} should not be there" for path in surplus]
+        return wrong, sorted(os.fsdecode(path) for path in unread)
+
+    def _differences(self) -> tuple[list[bytes], list[bytes]]:
+        absent: list[bytes] = []
+        surplus: list[bytes] = []
+        for folder, listing in self._listed():
+            names = {entry[1:] for entry in listing.split(b"\0") if entry}
+            try:
+                there = set(os.listdir(os.path.join(os.fsencode(self._target), folder)))  # noqa: PTH118, PTH208 - bytes
+            except OSError:
+                absent.append(folder)
+                continue
+            prefix = b"" if folder == b"." else folder + b"/"
+            absent += [prefix + name for name in names - there]
+            if not self._keep:
+                surplus += [prefix + name for name in there - names]
+        return absent, surplus
+
+    def _listed(self) -> Iterator[tuple[bytes, bytes]]:
+        self._listings.seek(0)
+        while head := self._listings.readline():
+            folder, listing = map(int, head.split())
+            yield self._listings.read(folder), self._listings.read(listing)
+
+    def close(self) -> None:
+        """Let go of what was noted."""
+        self._listings.close()
+
+
+class _Final:
+    """Says which members belong to the tree as it was at the last level (by hashes of their paths)."""
+
+    def __init__(self, state: Path, work: Path) -> None:
+        files = dirstate.unpack(state, dirstate.CENSUS, work / "census")
+        self._files = {census.path_hash(entry.path[1:]) for entry in census.read(files)}
+        snapshot = Snapshot(dirstate.unpack(state, dirstate.SNAPSHOT, work / "snapshot"))
+        self._folders = {census.path_hash(record.name.removeprefix(b"./")) for record in snapshot}
+
+    def __call__(self, member: Member) -> bool:
+        """Is this member to be extracted?"""
+        name = census.path_hash(member.bare)
+        if member.type == b"5":
+            return name in self._folders
+        # a hard link whose target is gone is stored again, as a file, in a later level
+        return name in self._files and (
+            member.type != b"1" or census.path_hash(member.link.removeprefix(b"./")) in self._files
+        )
+
+
+def _feed(program: pipeline.Running, pieces: Iterator[bytes | memoryview]) -> None:
+    if program.stdin is None:
+        raise S3napError("tar has no input")
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(program.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    try:
+        for piece in pieces:
+            program.stdin.write(piece)
+        program.stdin.close()
+    except BrokenPipeError:
+        with contextlib.suppress(BrokenPipeError):
+            program.stdin.close()
+        program.wait().check()
+        raise

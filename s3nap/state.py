@@ -1,0 +1,209 @@
+"""DiffDir: what a machine remembers between runs, per storage, host and job.
+
+::
+
+    DiffDir/machine                          a random id: two machines under one host name must be noticed
+    DiffDir/<storage>/<host>/<job>/lock
+                                  /state.<run>           what the source needs for the next DIFF
+                                  /state     a link to the one that is installed
+                                  /runs/<run>            noted before the first put, gone when nothing is left to do
+                                  /sweeps/<run>          archives whose deletion has begun
+                                  /manifests/<run>.json  copies: manifests never change
+                                  /indexes/<run>.index.zst  listings, so that looking needs neither key nor network
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from s3nap.errors import LockedError, S3napError
+from s3nap.names import ArchiveName, component
+
+
+class DiffDir:
+    """The part of a DiffDir that belongs to one storage and host; ``writable`` False promises to change nothing."""
+
+    def __init__(self, root: Path, storage: str, host: str, *, writable: bool = True) -> None:
+        """Use ``root``, which must exist, for the storage with this URL (and endpoint)."""
+        self.root = root
+        self.writable = writable
+        self._folder = root / component(storage) / component(host)
+
+    @property
+    def machine(self) -> str:
+        """The machine's id, made when first asked for (a passing one if nothing may be written)."""
+        path = self.root / "machine"
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            pass
+        machine = secrets.token_hex(8)
+        if self.writable:
+            write_whole(path, machine.encode() + b"\n")
+        return machine
+
+    def job(self, name: str) -> JobState:
+        """Return the state of one job."""
+        return JobState(self._folder / component(name), writable=self.writable)
+
+
+class JobState:
+    """What is remembered of one job."""
+
+    def __init__(self, folder: Path, *, writable: bool) -> None:
+        """Nothing is created before something is written."""
+        self.folder = folder
+        self.writable = writable
+
+    def installed(self) -> tuple[str, Path] | None:
+        """Return the run that the installed state is of, and its file; None if there is none."""
+        link = self.folder / "state"
+        try:
+            target = self.folder / link.readlink()
+        except OSError:
+            return None
+        return (target.name.partition(".")[2], target) if target.is_file() else None
+
+    def pending(self, run: str) -> Path:
+        """Where a run's new state waits for the commit."""
+        return self.folder / f"state.{run}"
+
+    @property
+    def manifests(self) -> Path:
+        """Copies of manifests."""
+        return self.folder / "manifests"
+
+    def index(self, run: str) -> Path | None:
+        """Return the copy of an archive's listing, compressed as the archive is; None if there is none."""
+        return next((self.folder / "indexes").glob(f"{run}.index*"), None)
+
+    def keep_index(self, run: str, packed: Path, suffix: str) -> None:
+        """Keep a compressed listing."""
+        make_folder(self.folder / "indexes")
+        packed.replace(self.folder / "indexes" / f"{run}.index{suffix}")
+
+    def keep_state(self, run: str, state: Path) -> None:
+        """Make a new state durable beside the installed one, to wait for the commit."""
+        with _translated(self.folder):
+            with state.open("rb") as file:
+                os.fsync(file.fileno())
+            state.replace(self.pending(run))
+            fsync_folder(self.folder)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the job; LockedError if another process does. The lock dies with the process."""
+        make_folder(self.folder)
+        with _translated(self.folder):
+            file = (self.folder / "lock").open("a")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockedError("another s3nap is working on this job; skipped") from None
+            yield
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Give a private folder for one run, empty and removed afterwards."""
+        folder = self.folder / "work"
+        shutil.rmtree(folder, ignore_errors=True)
+        make_folder(folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def note(self, kind: str, archive: ArchiveName, **facts: object) -> None:
+        """Write down, durably, what is about to happen to an archive; ``kind`` is ``runs`` or ``sweeps``."""
+        folder = self.folder / kind
+        make_folder(folder)
+        record = {"host": archive.host, "job": archive.job, "slot": archive.slot, "type": archive.type} | facts
+        write_whole(folder / archive.run, json.dumps(record).encode())
+
+    def forget(self, kind: str, run: str) -> None:
+        """Remove a note: nothing is left to do."""
+        (self.folder / kind / run).unlink(missing_ok=True)
+
+    def notes(self, kind: str) -> Iterator[tuple[ArchiveName, dict[str, object]]]:
+        """Yield what was noted and not forgotten, oldest first."""
+        for path in sorted((self.folder / kind).glob("*Z-*")):
+            with contextlib.suppress(ValueError, KeyError):
+                facts = json.loads(path.read_bytes())
+                name = ArchiveName(facts["host"], facts["job"], int(facts["slot"]), facts["type"], path.name)
+                yield name, facts
+
+    def install(self, run: str | None) -> None:
+        """Make a run's pending state the job's state, atomically; None: from now on the job has no state."""
+        link = self.folder / "state"
+        with _translated(self.folder):
+            if run is None or not self.pending(run).exists():
+                link.unlink(missing_ok=True)
+            else:
+                fresh = self.folder / "state.new"
+                fresh.unlink(missing_ok=True)
+                fresh.symlink_to(self.pending(run).name)
+                fresh.replace(link)
+            fsync_folder(self.folder)
+            for old in self.folder.glob("state.*Z-*"):
+                if run is None or old != self.pending(run):
+                    old.unlink()
+
+    def drop(self, run: str) -> None:
+        """Remove what a run that was not committed left here."""
+        installed = self.installed()
+        if installed is None or installed[0] != run:
+            self.pending(run).unlink(missing_ok=True)
+        index = self.index(run)
+        if index is not None:
+            index.unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Create a private folder and its parents."""
+    with _translated(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a private file so that it is there whole and durably, or not at all."""
+    with _translated(path):
+        temporary = path.with_name(path.name + ".new")
+        with open(temporary, "wb", opener=private) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        fsync_folder(path.parent)
+
+
+def private(path: str, flags: int) -> int:
+    """Opener of files that nobody else may read."""
+    return os.open(path, flags, 0o600)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Say which path of DiffDir an OSError is about."""
+    try:
+        yield
+    except OSError as error:
+        raise S3napError(
+            f"{error.filename or path}: {error.strerror}: DiffDir must be writable and have space"
+        ) from error

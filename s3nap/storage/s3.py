@@ -1,0 +1,305 @@
+"""S3 and what speaks its language; the only module that knows boto3."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import boto3.session
+from botocore import exceptions as boto
+from botocore.config import Config
+from botocore.parsers import ResponseParserError
+from loguru import logger
+from urllib3.exceptions import HTTPError  # botocore lets some of them through while a body is read
+
+from s3nap.errors import BucketError, DeniedError, NoSuchObjectError, StorageError
+from s3nap.storage import Data, Listed, Stored
+from s3nap.storage.body import Body
+from s3nap.storage.keyfile import read_key_file
+from s3nap.storage.keys import checked_key
+from s3nap.storage.s3codes import DENIED, passes, refusal
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import DeleteObjectsOutputTypeDef, ListObjectsV2OutputTypeDef
+
+_T = TypeVar("_T")
+
+_DELAYS = (0.3, 1.0, 3.0, 10.0)
+_BATCH = 1000
+_COLD_FROM = 128 << 10  # colder classes bill smaller objects as if they had this size
+
+
+class _NotS3Error(Exception):
+    """Something answered "200 OK" that is no S3: a captive portal, a proxy. boto3 takes that for success."""
+
+
+_FAILURES = (boto.ClientError, boto.BotoCoreError, ResponseParserError, HTTPError, _NotS3Error)
+_PASSING = (
+    boto.ConnectionError,
+    boto.HTTPClientError,
+    boto.IncompleteReadError,
+    boto.FlexibleChecksumError,
+    ResponseParserError,
+    HTTPError,
+    _NotS3Error,
+)
+_NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
+
+_NO_BATCHES = frozenset({"NotImplemented", "MissingContentMD5", "MethodNotAllowed", "InvalidRequest", "InvalidDigest"})
+
+
+class S3Storage:
+    """A bucket, or what lies under a prefix of it.
+
+    Failures that may pass are tried ``len(delays) + 1`` times in all, here and not in botocore: its retries can
+    neither be told to wait longer nor do they know of broken bodies and of answers that are not from S3.
+    """
+
+    def __init__(  # noqa: PLR0913 (the directives of a conf, by name)
+        self,
+        *,
+        bucket: str,
+        prefix: str = "",
+        endpoint: str | None = None,
+        region: str | None = None,
+        storage_class: str | None = None,
+        key_file: Path | None = None,
+        connections: int = 8,
+        delays: Sequence[float] = _DELAYS,
+        timeouts: tuple[float, float] = (10, 60),
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = f"{checked_key(prefix)}/" if prefix else ""
+        self._endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        self._storage_class = storage_class
+        self._delays = tuple(delays)
+        self._batches = True
+        self._send_md5 = False
+        self._client = self._connect(region, key_file, connections, timeouts)
+
+    @property
+    def url(self) -> str:
+        """``s3://bucket/prefix``."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def check(self) -> None:
+        """List one key: the only question whose answer tells apart all the ways in which a bucket can be useless.
+
+        Who may put but not list is refused, but known: that passes.
+        """
+        try:
+            # asked at the start of a run, in the foreground: soon rather than stubborn
+            self._tried("check", partial(self._page, self._prefix, None, 1), delays=self._delays[:2])
+        except DeniedError:
+            return
+
+    def put(self, key: str, data: Data, *, bulk: bool = False) -> Stored:
+        """Store an object in one request; only an ETag proves that it was S3 who said yes."""
+        request: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + checked_key(key)}
+        if bulk and self._storage_class and memoryview(data).nbytes > _COLD_FROM:
+            request["StorageClass"] = self._storage_class
+        return self._tried("put", partial(self._put, request, data), key)
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Return an object or a part of it; a body that breaks off is asked for again."""
+        name = self._prefix + checked_key(key)
+        # S3 has no range of nothing
+        end = "" if length is None else str(start + max(length, 1) - 1)
+        part: dict[str, Any] = {"Range": f"bytes={start}-{end}"} if start or end else {}
+
+        def call() -> bytes:
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=name, **part)
+            except boto.ClientError as error:
+                if _code(error) == "InvalidRange":  # it starts at the end, or beyond
+                    return b""
+                raise
+            if not answer.get("ETag"):
+                raise _NotS3Error("the answer to a get has no ETag")
+            body = answer["Body"].read()
+            if part and "ContentRange" not in answer:  # a server without ranges; rclone has them, but answers 200
+                body = body[start:]
+            return body if length is None else body[:length]
+
+        return self._tried("get", call, key)
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Yield what the server lists, which must be in byte order, a page of 1000 at a time."""
+        whole = self._prefix + prefix
+        last = b""
+        token: str | None = None
+        while True:
+            try:
+                page = self._tried("list", partial(self._page, whole, token, _BATCH), prefix)
+            except DeniedError as error:
+                raise BucketError(str(error)) from error
+            for found in page.get("Contents", ()):
+                key = found["Key"]
+                if key.encode() < last:
+                    raise StorageError(f"{self._where} lists {key} out of order; s3nap cannot work with such a server")
+                last = key.encode()
+                modified = found["LastModified"].astimezone(UTC)
+                yield Listed(key=key.removeprefix(self._prefix), size=found["Size"], modified=modified)
+            before, token = token, page.get("NextContinuationToken")
+            if not page.get("IsTruncated"):
+                return
+            if token in {None, before}:
+                raise StorageError(f"{self._where} breaks off a listing and does not say how to go on; try again")
+
+    def delete(self, keys: Iterable[str]) -> Sequence[str]:
+        """Delete a thousand at a time, or one by one where the server knows no better."""
+        denied: list[str] = []
+        rest = iter(keys)
+        while batch := [checked_key(key) for key in islice(rest, _BATCH)]:
+            denied += self._delete_batch(batch)
+        return denied
+
+    def _put(self, request: dict[str, Any], data: Data) -> Stored:
+        if self._send_md5:
+            request["ContentMD5"] = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        try:
+            with Body(data) as body:
+                answer = self._client.put_object(**request, Body=cast("IO[bytes]", body))
+        except boto.ClientError as error:
+            # only buckets with a default retention (Object Lock) ask for it, and it costs a sixth of the speed
+            if "ContentMD5" in request or "Content-MD5" not in str(error):
+                raise
+            self._send_md5 = True
+            return self._put(request, data)
+        if not answer.get("ETag"):
+            raise _NotS3Error("the answer to a put has no ETag")
+        return Stored(etag=answer["ETag"].strip('"'), version=answer.get("VersionId") or "-")
+
+    def _delete_batch(self, keys: Sequence[str]) -> Sequence[str]:
+        answer = None
+        if self._batches:
+            try:
+                answer = self._tried("delete", partial(self._delete_objects, keys), f"{keys[0]} …")
+            except DeniedError:
+                return keys
+        if answer is None:
+            return [key for key in keys if not self._delete_one(key)]
+        refused = [each for each in answer.get("Errors", ()) if each.get("Code") in DENIED]
+        return [each["Key"].removeprefix(self._prefix) for each in refused]
+
+    def _delete_objects(self, keys: Sequence[str]) -> DeleteObjectsOutputTypeDef | None:
+        """Return an answer for every key, each deleted or denied; None if the server cannot do batches."""
+        wanted = [self._prefix + key for key in keys]
+        try:
+            answer = self._client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": [{"Key": name} for name in wanted]}
+            )
+        except boto.ClientError as error:
+            if _code(error) not in _NO_BATCHES and _status(error) not in {405, 501}:
+                raise
+            self._batches = False
+            return None
+        for each in answer.get("Errors", ()):
+            if each.get("Code") not in {*DENIED, "NoSuchKey"}:
+                message = f"{each.get('Key')}: {each.get('Message')}"
+                raise boto.ClientError({"Error": {"Code": each.get("Code", ""), "Message": message}}, "DeleteObjects")
+        told = {each.get("Key") for each in [*answer.get("Deleted", ()), *answer.get("Errors", ())]}
+        return answer if told.issuperset(wanted) else None
+
+    def _delete_one(self, key: str) -> bool:
+        call = partial(self._client.delete_object, Bucket=self._bucket, Key=self._prefix + key)
+        try:
+            self._tried("delete", call, key)
+        except NoSuchObjectError:
+            return True
+        except DeniedError:
+            return False
+        return True
+
+    def _page(self, prefix: str, token: str | None, size: int) -> ListObjectsV2OutputTypeDef:
+        more: dict[str, Any] = {"ContinuationToken": token} if token else {}
+        page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=size, **more)
+        if "IsTruncated" not in page and "Name" not in page:
+            # taken for an empty bucket, this would make every backup a first one
+            raise _NotS3Error("the answer to a list is no listing")
+        return page
+
+    def _tried(self, doing: str, call: Callable[[], _T], key: str = "", *, delays: Sequence[float] | None = None) -> _T:
+        for delay in (*(self._delays if delays is None else delays), None):
+            try:
+                return call()
+            except _FAILURES as error:
+                if delay is None or not _passes(error):
+                    raise self._error(doing, key, error) from error
+                logger.info("{} {}: {}; trying again in {:.1f} s", doing, key or self.url, error, delay)
+                # not all threads at once
+                time.sleep(delay * random.SystemRandom().uniform(0.5, 1.5))
+        raise AssertionError  # the last round ends above
+
+    def _error(self, doing: str, key: str, error: Exception) -> StorageError:
+        what = f"{doing} {key}, {self._where}".replace(" ,", ",")
+        if isinstance(error, _NO_CREDENTIALS):
+            return BucketError(f"{what}: {error}; set S3KeyFile, or give boto3 credentials (~/.aws/credentials)")
+        if isinstance(error, boto.ConnectionError):
+            return BucketError(f"{what}: out of reach: {error}; check the network, Endpoint and Region")
+        if isinstance(error, boto.ClientError):
+            reason = f"{what}: {error.response.get('Error', {}).get('Message') or 'refused'} ({_code(error)})"
+            return refusal(doing, reason, self._bucket, code=_code(error), status=_status(error))
+        if isinstance(error, _PASSING):
+            return StorageError(f"{what}: {error}; look for a proxy or a broken network in between, and try again")
+        return StorageError(f"{what}: {error}")
+
+    @property
+    def _where(self) -> str:
+        return f"{self.url} at {self._endpoint or 'AWS'}"
+
+    def _connect(
+        self, region: str | None, key_file: Path | None, connections: int, timeouts: tuple[float, float]
+    ) -> S3Client:
+        key, secret = read_key_file(key_file) if key_file else (None, None)
+        own: dict[str, Any] = {}
+        if self._endpoint and not re.search(r"\.amazonaws\.com(\.cn)?$", urlsplit(self._endpoint).hostname or ""):
+            # what look-alikes know: no names of buckets in host names, no checksums of 2024
+            own = {
+                "s3": {"addressing_style": "path"},
+                "request_checksum_calculation": "when_required",
+                "response_checksum_validation": "when_required",
+            }
+        config = Config(
+            max_pool_connections=connections,
+            connect_timeout=timeouts[0],
+            read_timeout=timeouts[1],
+            tcp_keepalive=True,
+            retries={"mode": "standard", "total_max_attempts": 1},
+            user_agent_extra="s3nap",
+            **own,
+        )
+        try:
+            session = boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=region)
+            place = session.region_name or ("us-east-1" if own else None)
+            return session.client("s3", endpoint_url=self._endpoint, region_name=place, config=config)
+        except (boto.BotoCoreError, ValueError) as error:
+            raise BucketError(
+                f"{self._where}: {error}; correct Endpoint, Region or the configuration of boto3"
+            ) from error
+
+
+def _passes(error: Exception) -> bool:
+    if isinstance(error, boto.ClientError):
+        return passes(_code(error), _status(error))
+    return isinstance(error, _PASSING)
+
+
+def _code(error: boto.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: boto.ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

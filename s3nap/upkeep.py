@@ -1,0 +1,76 @@
+"""Finishing what runs left: states to install, leftovers to remove, archives that are no longer live to sweep."""
+
+from __future__ import annotations
+
+from loguru import logger
+
+from s3nap.catalog import Catalog, JobCatalog
+from s3nap.errors import DeniedError, StorageError
+from s3nap.job import Job
+from s3nap.liveness import judge, sweepable
+from s3nap.names import ArchiveName
+from s3nap.state import JobState
+
+
+def repair(catalog: Catalog, state: JobState) -> None:
+    """Finish what earlier runs of this machine left, before anything new begins.
+
+    Whether a run was committed is asked of the storage, never assumed; raises StorageError if it does not answer.
+    """
+    for at, _ in list(state.notes("runs")):
+        try:
+            if catalog.committed(at):
+                installed = state.installed()
+                if installed is None or installed[0] < at.run:
+                    state.install(at.run)
+                state.forget("runs", at.run)
+                logger.info("{}: run {} was committed but cut short: finished now", at.job, at.run)
+            elif abandon(catalog, at, state):
+                logger.info("{}: removed what run {} left unfinished", at.job, at.run)
+        except DeniedError:
+            continue  # may not look: whoever may, prunes
+    for at, _ in list(state.notes("sweeps")):
+        try:
+            begun = not catalog.committed(at)
+        except DeniedError:
+            continue
+        if begun:
+            _sweep_one(catalog, at, state)
+        else:
+            state.forget("sweeps", at.run)  # it is judged anew after the next commit
+
+
+def abandon(catalog: Catalog, at: ArchiveName, state: JobState) -> bool:
+    """Remove what a run without a manifest has stored, and its note; False if the storage retains something."""
+    if not catalog.sweep(at):
+        return False
+    state.drop(at.run)
+    state.forget("runs", at.run)
+    return True
+
+
+def sweep(  # noqa: PLR0913 - what liveness rests on
+    catalog: Catalog, job: Job, known: JobCatalog, state: JobState, *, today: int, machine: str
+) -> None:
+    """Delete what is no longer live, children before parents, each noted before it begins."""
+    if known.unreadable:
+        logger.warning("{}: nothing is swept while a manifest cannot be understood", job.name)
+        return
+    verdict = judge(known.archives, job.cycle, today, machine)
+    for archive in sweepable(known.archives, verdict):
+        at = archive.manifest.at
+        state.note("sweeps", at)
+        logger.info("{}: sweeps {} (slot {}, {} of {})", job.name, at.run, at.slot, at.type, archive.manifest.day)
+        _sweep_one(catalog, at, state)
+
+
+def _sweep_one(catalog: Catalog, at: ArchiveName, state: JobState) -> None:
+    try:
+        if not catalog.sweep(at):
+            logger.info("{}: {} is retained by the storage; tried again later", at.job, at.run)
+            return
+    except StorageError as error:
+        logger.warning("{}: {} could not be swept, tried again by the next run: {}", at.job, at.run, error)
+        return
+    state.drop(at.run)
+    state.forget("sweeps", at.run)
