@@ -98,10 +98,10 @@ make_tree
 step 'The daily run, as cron would start it'
 run s3nap -c "$conf"
 change_tree
-step 'The next run (-f, because today is done already)'
-run s3nap -c "$conf" -f
+step 'The next day (--date, so that nobody need wait for it): only the changes'
+run s3nap -c "$conf" --date "$(date -d tomorrow +%F)"
 step 'What can be restored'
 run s3nap -c "$conf" list
 step 'A restore into an empty folder'
-run s3nap -c "$conf" restore "Directory$tree" --target "$base/restored"
+run s3nap -c "$conf" restore "$tree" --target "$base/restored"
 compare

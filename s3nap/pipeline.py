@@ -87,9 +87,10 @@ class Running:
             if stream is not None:
                 with _quiet():
                     stream.close()
-        with _quiet():
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process.poll() is None:
+            with _quiet():
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         with _running_lock:
             _running.discard(self)
 

@@ -20,7 +20,8 @@ attributes='*'
 # the target must be the working directory: with -C tar loses renamed directories
 load() {
   (cd "$target" && tar --extract --listed-incremental=/dev/null --preserve-permissions --acls --selinux --xattrs \\
-    --xattrs-include="$attributes" --file=-)
+    --xattrs-include="$attributes" --file=-) &&
+    cat > /dev/null # tar does not read what follows its end mark
 }"""
 
 _FILE = """\

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS: Mapping[str, frozenset[str]] = {
     "ground": frozenset(
         {"", "errors", "names", "pipeline", "conffile", "cycle", "manifest", "state", "job"}
-        | {"logs", "logconfig", "conflines", "confwords", "sources", "storage"}
+        | {"logs", "logconfig", "conflines", "confwords", "sources", "storage", "progress"}
     ),
     "storage": frozenset({"storage.*"}),
     "sources": frozenset({"sources.*"}),
@@ -32,8 +32,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
         | {"chunks", "envelope", "compression", "gpg", "recipients"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"backup", "restore", "verify"}),
-    "face": frozenset({"cli", "report", "__main__"}),
+    "acts": frozenset({"archiving", "upkeep", "backup", "restore", "verify"}),
+    "face": frozenset({"access", "when", "report", "commands", "cli", "__main__"}),
 }
 
 ONLY_IN = {

@@ -170,7 +170,7 @@ def test_put_only_credentials_pass_the_check(fake: FakeS3) -> None:
         storage.put("a", b"")
     with pytest.raises(DeniedError):
         storage.get("a")
-    with pytest.raises(BucketError, match="AccessDenied"):
+    with pytest.raises(DeniedError, match="AccessDenied"):
         list(storage.list(""))
     fake.answers = [(403, {}, "<html>Forbidden</html>")]
     with pytest.raises(BucketError):

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -53,12 +54,12 @@ class Tree:
         tar = pipeline.start(argv, stdin=pipeline.PIPE, cwd=self._target)
         try:
             _feed(tar, self._gate.level(pieces))
+            tar.wait().check()
         except BaseException:
             tar.kill()
             raise
-        ended = tar.wait()
-        tar.stderr.close()
-        ended.check()
+        finally:
+            tar.stderr.close()
 
     def _wanted(self) -> _Final:
         if self._state is None:
@@ -136,12 +137,12 @@ def _feed(program: pipeline.Running, pieces: Iterator[bytes | memoryview]) -> No
         raise S3napError("tar has no input")
     with contextlib.suppress(OSError):
         fcntl.fcntl(program.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    try:
-        for piece in pieces:
+    for piece in pieces:
+        try:
             program.stdin.write(piece)
+        except BrokenPipeError:
+            # tar does not read what follows its end mark; what follows is to be verified all the same
+            program.wait().check()
+            deque(pieces, maxlen=0)
+    with contextlib.suppress(BrokenPipeError):
         program.stdin.close()
-    except BrokenPipeError:
-        with contextlib.suppress(BrokenPipeError):
-            program.stdin.close()
-        program.wait().check()
-        raise

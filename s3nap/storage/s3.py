@@ -141,10 +141,7 @@ class S3Storage:
         last = b""
         token: str | None = None
         while True:
-            try:
-                page = self._tried("list", partial(self._page, whole, token, _BATCH), prefix)
-            except DeniedError as error:
-                raise BucketError(str(error)) from error
+            page = self._tried("list", partial(self._page, whole, token, _BATCH), prefix)
             for found in page.get("Contents", ()):
                 key = found["Key"]
                 if key.encode() < last:
