@@ -22,8 +22,10 @@ from s3nap.sources.snapshot import Directory, Snapshot
 # RELIABILITY 3.9: why each option is there. The large blocking factor saves a write for every 10 KiB.
 _TAR = (
     *("tar", "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--blocking-factor=512"),
-    *("--sparse", "--acls", "--selinux", "--xattrs", "--no-check-device", "--warning=no-new-directory"),
+    *("--sparse", "--acls", "--selinux", "--xattrs", "--no-check-device"),
     *("--block-number", "-vv", "--full-time", "--utc", "--quoting-style=escape"),
+    # after -vv, which would switch it on again; renames must be told
+    *("--warning=no-new-directory", "--warning=rename-directory"),
 )
 _SHRUNK = 2  # a source with less than one half of its files is suspicious
 _FEW = 20  # unless it was that small before
