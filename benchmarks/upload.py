@@ -209,7 +209,10 @@ def _measure(argv: Sequence[str]) -> Measured:
 
 
 def _resident(root: int) -> int:
-    """Sum the resident memory of a process and all that descend from it, in bytes."""
+    """Sum the resident memory of a process and all that descend from it, in bytes.
+
+    Proportionally: a child that has not yet called exec shares all of its parent's.
+    """
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -223,9 +226,10 @@ def _resident(root: int) -> int:
         pid = queue.pop()
         queue += parents.get(pid, [])
         try:
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            shares = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
         except OSError:
             continue
+        total += int(shares[1]) * 1024 if shares is not None else 0
     return total
 
 

@@ -89,6 +89,12 @@ def all_hosts(place: Place) -> list[str]:
     return [unquote(host) for host in hosts(place.storage)]
 
 
+def other_hosts(place: Place) -> str:
+    """Say for people whose archives a storage holds."""
+    there = ", ".join(all_hosts(place))
+    return f"there are archives of: {there} (--host)" if there else "the bucket holds no archives at all"
+
+
 def find_job(place: Place, wanted: str) -> JobCatalog:
     """Return the catalog of a job, named as ``list`` shows it, by its encoded name, or by its source alone.
 
@@ -103,9 +109,7 @@ def find_job(place: Place, wanted: str) -> JobCatalog:
     if matching:
         raise NothingMatchesError(f"{wanted} may be any of: {_shown(item.job for item in matching)}: name one of these")
     if not known:
-        there = ", ".join(all_hosts(place))
-        hint = f"there are archives of: {there} (--host)" if there else "the bucket holds no archives at all"
-        raise NothingMatchesError(f"{place.storage.url} holds nothing of host {place.host}; {hint}")
+        raise NothingMatchesError(f"{place.storage.url} holds nothing of host {place.host}; {other_hosts(place)}")
     raise NothingMatchesError(f"host {place.host} has no job {wanted}; it has: {_shown(known)}")
 
 

@@ -1,4 +1,4 @@
-"""Making one archive: from a source's stream to a committed manifest, in the strict order of DESIGN: A backup run."""
+"""Making one archive: from a source's stream to a committed manifest, in strict order."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RunSetting:
 
 @dataclass(slots=True)
 class Archiving:
-    """One archive in the making."""
+    """One archive in the making. Once its manifest was ``sent``, nothing of it may be deleted without asking."""
 
     setting: RunSetting
     task: Task
@@ -52,6 +52,7 @@ class Archiving:
     known: JobCatalog
     run: str
     started: datetime
+    sent: bool = False
     _objects: list[StoredObject] = field(default_factory=list)
 
     @property
@@ -62,9 +63,8 @@ class Archiving:
     def make(self, work: Path, progress: Callable[[int], None]) -> tuple[Manifest, Outcome]:
         """Dump, store and commit; ``work`` is a private folder. The caller has noted the run.
 
-        ``progress`` is told of each piece read, in bytes.
-
-        Raises InDoubtError if the commit may have happened; after any other error it has not.
+        ``progress`` is told of each piece read, in bytes. After an error, and be it an interruption, ``sent`` says
+        whether the commit may have happened.
         """
         inner = work / "source"
         inner.mkdir(mode=0o700)
@@ -90,7 +90,12 @@ class Archiving:
         self._check_listing(manifest, work / "chunks")
         self._keep_state(outcome)
         self.state.note("runs", self.at, phase="committing")
-        self.setting.catalog.commit(manifest, self.state.manifests)
+        self.sent = True
+        try:
+            self.setting.catalog.commit(manifest, self.state.manifests)
+        except DeniedError:
+            self.sent = False
+            raise
         return manifest, outcome
 
     def _compression(self) -> tuple[Compression, int | None]:
@@ -175,7 +180,7 @@ class Archiving:
             compression=manifest.compression,
             day=manifest.day,
         )
-        self._put_plain("recipe", "restore.sh", script.encode())
+        self._put_plain("recipe", "restore.sh", script.encode("utf-8", "surrogateescape"))
         hint = f"fetch {self.setting.storage.url}/{self.at.data}restore.sh and run it with sh: it needs no s3nap"
         stored = manifest.stored_size + sum(item.size for item in self._objects)
         return replace(manifest, objects=tuple(self._objects), recipe=hint, stored_size=stored)

@@ -17,7 +17,7 @@ from s3nap.archiving import RunSetting, begin, state_id
 from s3nap.catalog import Catalog, JobCatalog
 from s3nap.cycle import day_number
 from s3nap.envelope import Envelope, read_passphrase
-from s3nap.errors import Exit, InDoubtError, RetryFullError, S3napError, SourceError, StorageError
+from s3nap.errors import Exit, RetryFullError, S3napError, SourceError, StorageError
 from s3nap.job import Conf, Job
 from s3nap.manifest import Archive, Manifest, Type
 from s3nap.names import ArchiveName
@@ -186,10 +186,9 @@ class Run:
         try:
             with state.workspace() as work, self._options.show(task.job.name, None) as advance:
                 manifest, outcome = archiving.make(work, advance)
-        except InDoubtError:
-            raise
         except BaseException:
-            self._abandon(archiving.at, state)
+            if not archiving.sent:
+                self._abandon(archiving.at, state)
             raise
         state.install(manifest.run if outcome.state is not None else None)
         state.forget("runs", manifest.run)

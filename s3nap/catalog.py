@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import TypeVar
 from loguru import logger
 
 from s3nap import names
-from s3nap.errors import DeniedError, InDoubtError, NoSuchObjectError, StorageError, VerificationError
+from s3nap.errors import DeniedError, InDoubtError, NoSuchObjectError, S3napError, StorageError, VerificationError
 from s3nap.manifest import Archive, Manifest, from_json
 from s3nap.names import ArchiveName
 from s3nap.state import make_folder, write_whole
@@ -131,7 +132,8 @@ class Catalog:
     def _manifest(self, entry: Listed, copies: Path | None, *, keep_copies: bool) -> Manifest:
         copy = copies / Path(entry.key).name if copies is not None else None
         if copy is not None and copy.is_file() and copy.stat().st_size == entry.size:
-            return from_json(copy.read_bytes(), str(copy))
+            with contextlib.suppress(VerificationError):  # a damaged copy is no damaged archive
+                return from_json(copy.read_bytes(), str(copy))
         data = self.storage.get(entry.key)
         manifest = from_json(data, entry.key)
         if manifest.at.manifest != entry.key:
@@ -144,22 +146,32 @@ class Catalog:
     def commit(self, manifest: Manifest, copies: Path) -> None:
         """Put the manifest and read it back: this is the commit.
 
-        Raises InDoubtError when it may or may not have arrived; then nothing of the run may be deleted.
+        Raises InDoubtError when it may or may not have arrived; then nothing of the run may be deleted. DeniedError:
+        it may not be put, and is not there.
         """
         key, data = manifest.at.manifest, manifest.to_json()
         try:
             self.storage.put(key, data)
-            back = self.storage.get(key)
+            back = self._read_back(key, data)
         except DeniedError:
-            back = data  # may put but not get
+            raise
         except StorageError as error:
             raise InDoubtError(
                 f"the manifest {key} may not have arrived: {error}; the next run will find out"
             ) from error
         if back != data:
             raise InDoubtError(f"the manifest {key} reads back as something else; the next run will look again")
-        make_folder(copies)
-        write_whole(copies / f"{manifest.run}.json", data)
+        try:
+            make_folder(copies)
+            write_whole(copies / f"{manifest.run}.json", data)
+        except S3napError as error:
+            logger.warning("{}: no copy of its manifest is kept: {}", manifest.job, error)
+
+    def _read_back(self, key: str, data: bytes) -> bytes:
+        try:
+            return self.storage.get(key)
+        except DeniedError:
+            return data  # may put but not get
 
     def committed(self, archive: ArchiveName) -> bool:
         """Is there a manifest? Raises StorageError if the storage does not answer that."""
@@ -198,7 +210,10 @@ def _parallel(fetch: Callable[[Listed], _T], entries: Sequence[Listed]) -> list[
 
 def _from_copies(result: JobCatalog, copies: Path | None) -> JobCatalog:
     for path in sorted(copies.glob("*.json")) if copies is not None else ():
-        result.archives.append(Archive(from_json(path.read_bytes(), str(path))))
+        try:
+            result.archives.append(Archive(from_json(path.read_bytes(), str(path))))
+        except VerificationError as error:
+            result.unreadable.append(str(error))
     return result
 
 

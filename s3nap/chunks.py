@@ -6,11 +6,14 @@ chunk is compressed, encrypted, sent, retried, verified and fetched on its own (
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from queue import SimpleQueue
 from typing import IO, TypeVar
 
@@ -20,7 +23,7 @@ from s3nap.storage import Storage, Stored
 
 DIGITS = 8
 _T = TypeVar("_T")
-_READ = 1 << 20
+_M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 def workers() -> int:
@@ -63,6 +66,7 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
     ``sent`` is called in order, in the caller's thread. Whatever a worker raises is raised here; nothing is
     started after that.
     """
+    _return_large_blocks()
     totals = Totals()
     count = workers()
     free: SimpleQueue[bytearray] = SimpleQueue()
@@ -76,7 +80,7 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
             free.put(buffer)
         stored = storage.put(prefix + name, encoded.body, bulk=True)
         result = Sent(name=name, size=len(encoded.body), encoded=encoded, stored=stored)
-        encoded.body = memoryview(b"")  # the bytes are sent: let them go while earlier chunks are waited for
+        encoded.body = b""  # the bytes are sent: let them go while earlier chunks are waited for
         return result
 
     def account(result: Sent) -> None:
@@ -99,6 +103,16 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
     for result in in_order(tasks(), count):
         account(result)
     return totals
+
+
+@cache
+def _return_large_blocks() -> None:
+    """Have blocks over a MiB given back to the system when freed.
+
+    Left to itself glibc learns to keep them, one heap a thread, in holes: several times what is in use.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another libc
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def _fill(stream: IO[bytes], buffer: bytearray) -> int:

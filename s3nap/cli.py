@@ -40,14 +40,21 @@ class _Commands(click.Group):
             return "run", self.commands["run"], args
         return super().resolve_command(ctx, args)
 
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.epilog = _STATUSES
+        return command
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in self.commands if not self.commands[name].hidden or ctx.obj is None]
 
 
 def _merged(ctx: click.Context, _parameter: click.Parameter, value: Any) -> Any:  # noqa: ANN401 - click's signature
     """Let an option stand before or after the command's name."""
-    name = _parameter.name
-    outer = ctx.parent.params.get(name) if ctx.parent is not None and name is not None else None
+    outer, above = None, ctx.parent
+    while outer is None and above is not None:  # ``config`` and its like have no options of their own
+        outer, above = above.params.get(_parameter.name or ""), above.parent
     if isinstance(value, tuple):
         return (*(outer or ()), *value)
     return value or outer
@@ -316,8 +323,11 @@ def _status(args: Sequence[str]) -> int:
     except S3napError as error:
         click.echo(f"s3nap: {error}", err=True)
         return error.status
-    except BrokenPipeError:
-        sys.stderr.close()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stderr.close()
+        else:
+            click.echo(f"s3nap: {error.filename or 'the system'}: {error.strerror}", err=True)
         return Exit.FAILED
 
 

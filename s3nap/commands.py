@@ -18,7 +18,7 @@ from s3nap import access, config, conftext, logs, report
 from s3nap.access import Place
 from s3nap.catalog import Catalog
 from s3nap.envelope import read_passphrase
-from s3nap.errors import ConfError, Exit, NothingMatchesError, S3napError, UsageError, VerificationError
+from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, S3napError, UsageError, VerificationError
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.progress import on_terminal
@@ -175,30 +175,36 @@ def list_archives(
 ) -> int:
     """List archives; NothingMatchesError if a job was named and there is none."""
     records: list[dict[str, Any]] = []
-    today = _today(None)
-    doubts: list[str] = []
+    status = Exit.DONE
     for place in _places(confs, options):
         with _logging(place.conf, options):
             place.storage.check()
-            for host in access.all_hosts(place) if all_hosts else [place.host]:
-                here = replace(place, host=host)
-                catalogs = [access.find_job(here, job)] if job else Catalog(place.storage, host).all_jobs().values()
-                for known in catalogs:
-                    verdict = here.verdict(known, today)
-                    records += [
-                        report.archive_record(archive, verdict, retired_job=here.retired(archive))
-                        for archive in known.archives
-                    ]
-                    doubts += [*known.unreadable, *known.ignored]
-            for doubt in doubts:
+            hosts = access.all_hosts(place) if all_hosts else [place.host]
+            found = [_listed(replace(place, host=host), job) for host in hosts]
+            records += [record for archives, _ in found for record in archives]
+            for doubt in (doubt for _, doubts in found for doubt in doubts):
                 logger.warning("{}", doubt)
+                status = Exit.WARNINGS
+            if not as_json and not any(archives for archives, _ in found):
+                click.echo(f"nothing is stored of host {place.host}; {access.other_hosts(place)}")
     if as_json:
         click.echo(report.document(records))
     elif records:
         click.echo(report.archives_text(records, hosts=all_hosts), nl=False)
-    else:
-        click.echo("nothing is stored yet")
-    return Exit.WARNINGS if doubts else Exit.DONE
+    return status
+
+
+def _listed(place: Place, job: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the records of a host's archives, and what could not be taken for one."""
+    today = _today(None)
+    known = [access.find_job(place, job)] if job else list(Catalog(place.storage, place.host).all_jobs().values())
+    verdicts = [(each, place.verdict(each, today)) for each in known]
+    records = [
+        report.archive_record(archive, verdict, retired_job=place.retired(archive))
+        for each, verdict in verdicts
+        for archive in each.archives
+    ]
+    return records, [doubt for each in known for doubt in (*each.unreadable, *each.ignored)]
 
 
 def _places(confs: Sequence[Path], options: dict[str, Any]) -> Iterator[Place]:
@@ -273,21 +279,24 @@ def recipe(*, confs: Sequence[Path], job: str, at: str, **options: Any) -> int: 
     script = place.storage.get(manifest.at.data + stored.name)
     if hashlib.sha256(script).hexdigest() != stored.sha256:
         raise VerificationError(f"{manifest.at.data}{stored.name} is not what was stored: do not run it")
-    click.echo(script.decode(), nl=False)
+    click.echo(script, nl=False)
     return Exit.DONE
 
 
 def mark(name: str, *, confs: Sequence[Path], job: str, at: str, **options: Any) -> int:  # noqa: ANN401
-    """Put a mark beside a manifest; ``released`` also ends a hold."""
+    """Put a mark beside a manifest; ``released`` also ends a hold, and means all that wait for it unless told which."""
     place = _only_place(confs, options)
     place.storage.check()
-    archive = access.find_chain(access.find_job(place, job), at)[-1]
-    manifest = archive.manifest
-    if name == "released" and archive.held:
-        place.storage.delete([manifest.at.mark("hold")])
-    if name not in archive.marks:
-        place.storage.put(manifest.at.mark(name), b"")
-    click.echo(f"{readable(manifest.job)}: archive {manifest.run} of {manifest.day} is now {MARKED[name]}")
+    known = access.find_job(place, job)
+    waiting = [archive for archive in known.archives if archive.braking] if name == "released" else []
+    chosen = waiting if waiting and at == "latest" else [access.find_chain(known, at)[-1]]
+    for archive in chosen:
+        manifest = archive.manifest
+        if name == "released" and archive.held and place.storage.delete([manifest.at.mark("hold")]):
+            raise DeniedError(f"the storage does not let go of {manifest.at.mark('hold')}: it may not be deleted")
+        if name not in archive.marks and (name == "hold" or archive.braking):
+            place.storage.put(manifest.at.mark(name), b"")
+        click.echo(f"{readable(manifest.job)}: archive {manifest.run} of {manifest.day} is now {MARKED[name]}")
     return Exit.DONE
 
 

@@ -2,7 +2,7 @@
 
 A *day* is the number of days from 1970-01-01 to the local calendar date of the run's start. A *turn* is the count
 of due days, so that numbering never restarts (the original used the day of the year and restarts each 1 January).
-Sources: s3napback's README (Principles of operation) and s3napback.pl; DESIGN: Rotation.
+Sources: s3napback's README (Principles of operation) and s3napback.pl; docs/rotation.md.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class HanoiCycle:
         """Return the number of trailing zero bits of the position in the round.
 
         With ``archive_oldest_disc`` the oldest disc of each round gets a number of its own
-        (the original renumbers every disc and so keeps the wrong one: SEEDS A.11-15).
+        (the original renumbers every disc and so keeps the wrong one).
         """
         position = turn % self._round + 1
         disc = (position & -position).bit_length() - 1

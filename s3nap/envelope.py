@@ -18,8 +18,8 @@ from pathlib import Path
 import xxhash
 
 from s3nap.compression import COMPRESSIONS, Compression
-from s3nap.errors import NoKeyError, ProgramError, VerificationError
-from s3nap.gpg import Gpg, mapped, memory_file
+from s3nap.errors import NoKeyError, ProgramError, UsageError, VerificationError
+from s3nap.gpg import Gpg, Write, mapped, memory_file
 from s3nap.logs import register_secret
 from s3nap.manifest import Encryption
 from s3nap.pipeline import Running
@@ -32,7 +32,13 @@ def read_passphrase(file: Path | None) -> str | None:
     """Return the first line of a passphrase file, known as a secret from now on; None without a file."""
     if file is None:
         return None
-    passphrase = file.read_text().partition("\n")[0]
+    try:
+        # bytes, cut as gpg --passphrase-file cuts them: the recipe must read the same passphrase
+        passphrase = file.read_bytes().partition(b"\n")[0].decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: the passphrase is not UTF-8 text: write it as such") from error
+    except OSError as error:
+        raise UsageError(f"{file}: the passphrase cannot be read: {error.strerror}") from error
     register_secret(passphrase)
     return passphrase
 
@@ -41,7 +47,7 @@ def read_passphrase(file: Path | None) -> str | None:
 class Encoded:
     """A piece ready to be stored; sizes in bytes, ``raw_hash`` the xxh128 of what went in."""
 
-    body: memoryview
+    body: bytes | memoryview
     sha256: str
     raw_size: int
     raw_hash: str
@@ -95,38 +101,46 @@ class Envelope:
 
     def encode(self, raw: memoryview, compression: Compression, level: int | None = None) -> Encoded:
         """Compress and encrypt one piece as a whole of its own."""
-        passphrase = secrets.token_hex(_RANDOM_BYTES) if self._gpg is not None else None
-        raw_hash = xxhash.xxh128_hexdigest(raw)
-        with memory_file() as packed:
-            compression.encode(raw, lambda data: _write(packed, data), level)
-            body = self._sealed(packed, passphrase)
-        digest = hashlib.sha256(body).hexdigest()
-        return Encoded(body=body, sha256=digest, raw_size=len(raw), raw_hash=raw_hash, passphrase=passphrase)
+        body, passphrase = self._sealed(lambda write: compression.encode(raw, write, level))
+        with body as view:
+            # bytes, not a view: a server connection sends them in one go, without Python's lock
+            whole = bytes(view)
+        raw_hash, digest = xxhash.xxh128_hexdigest(raw), hashlib.sha256(whole).hexdigest()
+        return Encoded(body=whole, sha256=digest, raw_size=len(raw), raw_hash=raw_hash, passphrase=passphrase)
 
     def encode_file(self, plain: Path, packed: Path, compression: Compression, level: int | None = None) -> Encoded:
         """Compress a file into ``packed`` and encrypt that; memory does not grow with the file."""
-        passphrase = secrets.token_hex(_RANDOM_BYTES) if self._gpg is not None else None
         hasher = xxhash.xxh128()
         machine = compression.compressor(compression.level if level is None else level)
-        with plain.open("rb") as source, packed.open("w+b") as target:
-            while piece := source.read(1 << 20):
-                hasher.update(piece)
-                target.write(machine.compress(memoryview(piece)))
-            target.write(machine.flush())
+        with plain.open("rb") as source, packed.open("wb") as target:
+
+            def fill(write: Write) -> None:
+                while piece := source.read(1 << 20):
+                    hasher.update(piece)
+                    both(machine.compress(memoryview(piece)), write)
+                both(machine.flush(), write)
+
+            def both(data: bytes, write: Write) -> None:
+                target.write(data)
+                write(data)
+
+            body, passphrase = self._sealed(fill)
             size = source.tell()
-            target.flush()
-            body = self._sealed(target.fileno(), passphrase)
         digest = hashlib.sha256(body).hexdigest()
         return Encoded(body=body, sha256=digest, raw_size=size, raw_hash=hasher.hexdigest(), passphrase=passphrase)
 
-    def _sealed(self, packed: int, passphrase: str | None) -> memoryview:
-        if self._gpg is None or passphrase is None:
-            return mapped(packed)
-        result = self._gpg.encrypt(packed, passphrase)
+    def _sealed(self, fill: Callable[[Write], None]) -> tuple[memoryview, str | None]:
+        """Encrypt what ``fill`` writes, where anything is encrypted; return it and its passphrase."""
+        if self._gpg is None:
+            with memory_file() as result:
+                fill(lambda data: _write(result, data))
+                return mapped(result), None
+        passphrase = secrets.token_hex(_RANDOM_BYTES)
+        sealed = self._gpg.encrypt(fill, passphrase)
         try:
-            return mapped(result)
+            return mapped(sealed), passphrase
         finally:
-            os.close(result)
+            os.close(sealed)
 
     def start_keys(self, target: Path) -> KeysWriter | None:
         """Begin the envelope of one archive; None where nothing is encrypted."""
@@ -149,16 +163,20 @@ class KeysWriter:
     def __init__(self, program: Running, target: Path) -> None:
         """Take over a gpg that writes ``target``."""
         self._program = program
+        self._size = 0
         self.target = target
 
     def add(self, name: str, encoded: Encoded) -> None:
         """Write the line of one object."""
         if self._program.stdin is None or encoded.passphrase is None:
             raise ProgramError("the envelope takes encrypted objects only")
+        line = f"{name} {encoded.passphrase} {encoded.raw_hash}\n".encode()
+        self._size += len(line)
         try:
-            self._program.stdin.write(f"{name} {encoded.passphrase} {encoded.raw_hash}\n".encode())
+            self._program.stdin.write(line)
         except BrokenPipeError:
             self.finish()
+            raise ProgramError("gpg ended before the envelope did") from None
 
     def finish(self) -> None:
         """End the envelope; ProgramError, in gpg's words, if it could not be made."""
@@ -166,6 +184,8 @@ class KeysWriter:
             with contextlib.suppress(BrokenPipeError):  # gpg's own words say why, below
                 self._program.stdin.close()
         self._program.wait().check()
+        if self.target.stat().st_size <= self._size:
+            raise ProgramError("gpg ended with status 0, but wrote no whole envelope")
 
     def abort(self) -> None:
         """Give up."""

@@ -1,4 +1,4 @@
-"""Every error that s3nap reports, one tree, an exit status per class (DESIGN: Commands).
+"""Every error that s3nap reports, one tree, an exit status per class (README: Exit statuses).
 
 A message says what failed, on what, why, and what to do. Errors of libraries are translated once, where the
 library is called. Only those who can act catch one: the run loop (on with the next job) and ``cli.main``.

@@ -6,16 +6,20 @@ import contextlib
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from s3nap import pipeline
 from s3nap.errors import NoKeyError, ProgramError, VerificationError
 
+Write = Callable[[bytes], object]
+
 _QUIET = ("gpg", "--batch", "--no-tty", "--no-options")
 _LOOPBACK = ("--pinentry-mode", "loopback", "--passphrase-fd")
 # random keys gain nothing from stretching, which costs 82 ms an object each way
 _SYMMETRIC = ("--cipher-algo", "AES256", "--compress-algo", "none", "--s2k-mode", "1", "--s2k-digest-algo", "SHA256")
+# a person's passphrase: the most there is; left to itself gpg starts an agent to time what this machine can bear
+_STRETCHED = ("--cipher-algo", "AES256", "--compress-algo", "none", "--s2k-count", "65011712")
 _NO_LOOKUP = ("--no-auto-key-locate", "--disable-dirmngr", "--trust-model", "always", "--compress-algo", "none")
 
 
@@ -35,11 +39,23 @@ class Gpg:
         """Remove the home."""
         self._home.cleanup()
 
-    def encrypt(self, source: int, passphrase: str) -> int:
-        """Encrypt a file, given by its descriptor, with a random passphrase; return a memory file's descriptor."""
-        with _secret(passphrase) as secret:
+    def encrypt(self, fill: Callable[[Write], None], passphrase: str) -> int:
+        """Encrypt what ``fill`` writes with a random passphrase; return the descriptor of a file in memory.
+
+        gpg works while ``fill`` does: both are busy, and starting gpg costs nothing.
+        """
+        with _secret(passphrase) as secret, contextlib.ExitStack() as undo:
+            target = os.memfd_create("s3nap")
+            undo.callback(os.close, target)
             argv = [*_QUIET, *self._format, *_LOOPBACK, str(secret), *_SYMMETRIC, "-o", "-", "--symmetric"]
-            return self._into_memory(argv, source, [secret])
+            program = pipeline.start(argv, stdin=pipeline.PIPE, stdout=target, env=self._env, pass_fds=[secret])
+            with program.ending():
+                size = _filled(program, fill)
+                program.wait().check()
+            if os.fstat(target).st_size <= size:  # headers alone are longer than nothing
+                raise ProgramError("gpg ended with status 0, but wrote no whole message")
+            undo.pop_all()
+            return target
 
     def decrypt(self, source: int, passphrase: str) -> int:
         """Undo ``encrypt``; VerificationError unless gpg vouches for the whole message."""
@@ -75,8 +91,7 @@ class Gpg:
                 argv = [*_QUIET, *self._format, *_NO_LOOKUP, *to, "-o", "-", "--encrypt"]
                 return pipeline.start(argv, stdin=pipeline.PIPE, stdout=file, env=self._env)
             with _secret(passphrase) as secret:
-                stretched = ("--cipher-algo", "AES256", "--compress-algo", "none")
-                argv = [*_QUIET, *self._format, *_LOOPBACK, str(secret), *stretched, "-o", "-", "--symmetric"]
+                argv = [*_QUIET, *self._format, *_LOOPBACK, str(secret), *_STRETCHED, "-o", "-", "--symmetric"]
                 return pipeline.start(argv, stdin=pipeline.PIPE, stdout=file, env=self._env, pass_fds=[secret])
 
     def open_envelope(self, envelope: bytes, passphrase: str | None) -> bytes:
@@ -104,6 +119,24 @@ class Gpg:
                 check_status(status.fileno())
                 result.seek(0)
                 return result.read()
+
+
+def _filled(program: pipeline.Running, fill: Callable[[Write], None]) -> int:
+    """Let ``fill`` write to a program's standard input; return how many bytes that were."""
+    size = 0
+
+    def write(data: bytes) -> None:
+        nonlocal size
+        size += len(data)
+        program.write(data)
+
+    try:
+        fill(write)
+        program.close_stdin()
+    except BrokenPipeError:
+        program.wait().check()
+        raise ProgramError("gpg ended before the message did") from None
+    return size
 
 
 def check_status(status: int) -> None:

@@ -1,6 +1,6 @@
 """Which archives of a job are kept, and which may be swept. Pure: no I/O, never asks for the time.
 
-The rules are those of DESIGN: Rotation (Liveness, Who counts). One is added for promise 1: an archive that cannot be
+The rules are those of docs/rotation.md. One is added for promise 1: an archive that cannot be
 restored (distrusted, or its chain is broken) never displaces one that can.
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shlex
@@ -10,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +26,7 @@ PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 
 _STDERR_TAIL = 2000
+_PIPE_BYTES = 1 << 20  # what an ordinary user may ask for; fewer switches between the two ends
 _running: set[Running] = set()
 _running_lock = threading.Lock()
 
@@ -47,7 +50,7 @@ class Ended:
             how = f"was killed by signal {-self.status} ({signal.strsignal(-self.status)})"
         else:
             how = f"ended with status {self.status}"
-        said = self.said.strip()
+        said = "; ".join(line.strip() for line in self.said.splitlines() if line.strip())
         return f"{self.name} {how}" + (f": {said}" if said else "")
 
     def check(self) -> Ended:
@@ -69,6 +72,30 @@ class Running:
         self._process = process
         with _running_lock:
             _running.add(self)
+
+    def write(self, data: bytes) -> None:
+        """Write all of ``data`` to standard input, unbuffered; BrokenPipeError if the program reads no more."""
+        if self.stdin is None:
+            raise ProgramError(f"{self.argv[0]} has no input")
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.stdin.fileno(), view) :]
+
+    def close_stdin(self) -> None:
+        """Tell the program that there is no more."""
+        if self.stdin is not None:
+            self.stdin.close()
+
+    @contextlib.contextmanager
+    def ending(self) -> Iterator[None]:
+        """Kill the program if the block fails, and close its standard error in any case."""
+        try:
+            yield
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            self.stderr.close()
 
     def wait(self) -> Ended:
         """Wait for the end; standard error stays readable in ``stderr`` until it is closed."""
@@ -147,6 +174,10 @@ def start(  # noqa: PLR0913 - what a program needs
         )
     except OSError as error:
         raise ProgramError(f"{argv[0]} cannot be started: {error}") from error
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with _quiet():
+                fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     return Running(argv, process, errors)
 
 

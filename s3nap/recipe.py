@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import resources
+from urllib.parse import unquote
 
 from s3nap.compression import COMPRESSIONS
 from s3nap.names import ArchiveName, readable
@@ -58,14 +59,22 @@ def render(  # noqa: PLR0913 - all that the script is made of
     needed += [program] if program else []
     needed += ["sha256sum", *(["tar"] if tree else [])]
     title = f"Restores {readable(last.job)} of {last.host} as of {day} (archive {last.run}), without s3nap."
+    if storage.startswith("file://"):
+        storage = "file://" + unquote(storage.removeprefix("file://"))  # cat knows nothing of URLs
     template = resources.files("s3nap").joinpath("recipe.sh").read_text()
     return template.format(
-        title="".join(char if char.isprintable() else "?" for char in title),
+        title=_in_comment(title),
+        storage_shown=_in_comment(storage),
         target_word="EMPTY-FOLDER" if tree else "NEW-FILE",
         programs=", ".join(needed),
         storage=shlex.quote(storage),
-        endpoint=shlex.quote(endpoint) if endpoint else "",
+        endpoint=shlex.quote(endpoint or ""),
         decompress=f"{program} -dc" if program else "cat",
         prepare=_TREE if tree else _FILE,
         levels="\n".join(level.call for level in levels),
     )
+
+
+def _in_comment(text: str) -> str:
+    """Keep a text on its line: what comes after would be run."""
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -5,15 +5,15 @@
 #
 # Needs {programs}, and something that reads objects.
 # FETCH    a command that writes the object whose key it is given to standard output (default: aws s3 cp, or cat)
-# STORAGE  where the objects are, if they were moved (default: {storage})
+# STORAGE  where the objects are, if they were moved (default: {storage_shown})
 # KEYS     a folder of opened envelopes, <run>.keys, where the private key is not on this machine
 # PASSPHRASE_FILE  the file with the passphrase, for archives that were encrypted with one
 # TMPDIR   room for two chunks
 set -eu
 LC_ALL=C; export LC_ALL
 umask 077
-STORAGE=${{STORAGE:-{storage}}}
-ENDPOINT=${{ENDPOINT:-{endpoint}}}
+[ -n "${{STORAGE:-}}" ] || STORAGE={storage}
+[ -n "${{ENDPOINT:-}}" ] || ENDPOINT={endpoint}
 
 fail() {{ echo "restore.sh: $*" >&2; exit 1; }}
 [ $# -eq 1 ] || fail "usage: sh restore.sh {target_word}"

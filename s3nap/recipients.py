@@ -1,7 +1,7 @@
 """GpgRecipients, resolved once per run to exact fingerprints and to key files that gpg can use offline.
 
 Left to itself gpg matches substrings, takes the first of several keys, and asks mail domains for keys it lacks
-(RELIABILITY 5): none of that may decide who can read a backup.
+(docs/tar.md 7): none of that may decide who can read a backup.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def _matches(text: str, key: Mapping[str, Any]) -> bool:
     bare = text.removeprefix("0x").replace(" ", "").upper()
     if len(bare) >= _LONG_KEY_ID and key["fingerprint"].endswith(bare):
         return True
-    wanted = text.strip("<>").lower()
+    wanted = text.lower()
     for uid in key["uids"]:
-        name, address = parseaddr(uid)
-        if wanted in {uid.lower(), name.lower(), address.lower()}:
+        name, address = (part.lower() for part in parseaddr(uid))
+        if wanted in {uid.lower(), name, address, f"<{address}>"}:
             return True
     return False
 

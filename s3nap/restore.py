@@ -115,11 +115,11 @@ class Reader:
         manifest = archive.manifest
         marks = sorted((mark for mark in archive.marks if _KEYS_MARK.fullmatch(mark)), key=_keys_number, reverse=True)
         keys = [f"{CATALOG}/{manifest.at.folder}/{manifest.run}.{mark}" for mark in marks]
-        failure: NoKeyError | None = None
+        failure: NoKeyError | VerificationError | None = None
         for key in keys:
             try:
                 return Keys(self._opener.gpg.open_envelope(self._get(key), self._source.passphrase))
-            except NoKeyError as error:
+            except (NoKeyError, VerificationError) as error:
                 failure = failure or error
         try:
             return Keys(self._opener.gpg.open_envelope(self._plain(manifest, "keys"), self._source.passphrase))
@@ -234,7 +234,7 @@ def restore_tree(  # noqa: PLR0913 - what a person says on the command line
         target.mkdir(parents=True, exist_ok=True)
         tree = Tree(target, work, state, keep=overwrite, numeric_owner=numeric_owner)
         for level in opened:
-            logger.info("restoring {} of {} ({} chunks)", level.manifest.type, level.manifest.day, len(level.lines))
+            logger.info("restoring {} of {}, chunks: {}", level.manifest.type, level.manifest.day, len(level.lines))
             result.raw_size += level.manifest.raw_size
             tree.level(reader.stream(level, progress))
         wrong, result.unread = tree.check()

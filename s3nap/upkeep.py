@@ -66,11 +66,15 @@ def sweep(  # noqa: PLR0913 - what liveness rests on
 
 def _sweep_one(catalog: Catalog, at: ArchiveName, state: JobState) -> None:
     try:
-        if not catalog.sweep(at):
-            logger.info("{}: {} is retained by the storage; tried again later", at.job, at.run)
-            return
+        swept = catalog.sweep(at)
+    except DeniedError:
+        swept = False
     except StorageError as error:
         logger.warning("{}: {} could not be swept, tried again by the next run: {}", at.job, at.run, error)
         return
+    if not swept:
+        logger.info("{}: {} is retained by the storage; tried again later", at.job, at.run)
+        return
     state.drop(at.run)
+    (state.manifests / f"{at.run}.json").unlink(missing_ok=True)
     state.forget("sweeps", at.run)

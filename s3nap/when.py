@@ -3,61 +3,72 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 
 from dateutil import parser
 
 from s3nap.errors import NothingMatchesError, UsageError
-from s3nap.manifest import Archive
+from s3nap.manifest import Archive, Manifest
 
 _AGO = re.compile(r"(\d+)([mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
+_TIME = re.compile(rf"({_DAY.pattern})([T ].+)?")
 _FORMS = "a date (2026-11-21: made for that day or before), a time, latest, 3d (ago), slot:3 or a run id"
 
 
 def choose(archives: Sequence[Archive], when: str, now: datetime) -> Archive:
-    """Return the newest of ``archives`` that ``when`` allows (DESIGN: Commands).
+    """Return the newest of ``archives`` that ``when`` allows.
 
     Raises UsageError if ``when`` is of no known form, NothingMatchesError if no archive matches.
     """
-    matching = [archive for archive in archives if _allowed(archive, when, now)]
+    allowed = _rule(when, now)
+    matching = [archive for archive in archives if allowed(archive.manifest)]
     if not matching:
         have = f"the oldest is {archives[0].run}" if archives else "there is none at all"
         raise NothingMatchesError(f"no restorable archive for --at {when}: {have}")
     return max(matching, key=lambda archive: archive.run)
 
 
-def _allowed(archive: Archive, when: str, now: datetime) -> bool:
-    manifest = archive.manifest
+def _rule(when: str, now: datetime) -> Callable[[Manifest], bool]:
     if when == "latest":
-        return True
+        return lambda _: True
     if when.startswith("slot:"):
-        return when == f"slot:{manifest.slot}"
+        return lambda manifest: when == f"slot:{manifest.slot}"
     if _RUN.fullmatch(when):
-        return manifest.run == when
-    if match := _AGO.fullmatch(when):
-        return manifest.started <= now - int(match[1]) * _UNITS[match[2]]
-    if _DATE.fullmatch(when):
-        return manifest.day <= _parsed(when).date()
-    return manifest.started <= _parsed(when)
+        return lambda manifest: manifest.run == when
+    limit = _limit(when, now)
+    if isinstance(limit, datetime):
+        return lambda manifest: manifest.started <= limit
+    return lambda manifest: manifest.day <= limit
 
 
-def _parsed(when: str) -> datetime:
+def _limit(when: str, now: datetime) -> datetime | date:
+    """Return the last moment, or for a date the last day, that ``when`` allows."""
     try:
-        found = parser.isoparse(when)
-    except ValueError as error:
-        raise UsageError(f"--at {when}: give {_FORMS}") from error
-    return found if found.tzinfo is not None else found.astimezone()
+        if match := _AGO.fullmatch(when):
+            return now - int(match[1]) * _UNITS[match[2]]
+        if _TIME.fullmatch(when):
+            found = parser.isoparse(when)
+            if _DAY.fullmatch(when):
+                return found.date()
+            return found if found.tzinfo is not None else found.astimezone()
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"--at {when}: {error}; give {_FORMS}") from error
+    raise UsageError(f"--at {when}: give {_FORMS}")
 
 
 def local_day(text: str) -> date:
     """Parse the DAY of ``--date`` and ``--from``; UsageError if it is none."""
     if not _DATE.fullmatch(text):
         raise UsageError(f"{text} is not a date: give YYYY-MM-DD")
-    return _parsed(text).date()
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text} is not a date: {error}") from error
 
 
 def midnight(day: date) -> datetime:

@@ -2,7 +2,7 @@ r"""The census: inode, size, times and link count of every file, taken just befo
 
 tar alone decides by times, and by names within a directory; so it misses files that were changed while the clock was
 ahead, volumes rolled back to an older snapshot, and the other names of a hard-linked file when one name moves
-(RELIABILITY 3.1, 3.4). Comparing two censuses finds them. The file is sorted, one record a file:
+(docs/tar.md 1, 3). Comparing two censuses finds them. The file is sorted, one record a file:
 ``<inode> <size> <mtime> <ctime> <links> <absolute path>\0``, times in nanoseconds; so that comparing is a merge and
 needs memory for what changed only, as 8-byte hashes.
 """
@@ -181,7 +181,7 @@ def stale(old: Path, new: Path, since: int, dropped: Container[int], retry: Cont
         again = path_hash(entry.path) in retry
         if again or (before != entry.facts and entry.changed < since):
             paths.add(path_hash(entry.path))
-        if entry.links > 1 and (again or before != entry.facts or _below(entry.path, dropped)):
+        if entry.links > 1 and (again or before != entry.facts or below(entry.path, dropped)):
             moved.add(entry.inode)
     if moved:
         paths.update(path_hash(entry.path) for entry in read(new) if entry.links > 1 and entry.inode in moved)
@@ -199,7 +199,8 @@ def _merged(new: Path, old: Path) -> Iterator[tuple[Entry, bytes | None]]:
         yield entry, before.facts if before is not None and before.path == entry.path else None
 
 
-def _below(path: bytes, folders: Container[int]) -> bool:
+def below(path: bytes, folders: Container[int]) -> bool:
+    """Does a path lie below one of the folders, given by their hashes?"""
     end = path.rfind(b"/")
     while end > 0:
         if path_hash(path[:end]) in folders:

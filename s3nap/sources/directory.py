@@ -19,7 +19,7 @@ from s3nap.sources import Outcome, census, dirstate, messages
 from s3nap.sources.excludes import Matcher, literal, tar_options
 from s3nap.sources.snapshot import Directory, Snapshot
 
-# RELIABILITY 3.9: why each option is there. The large blocking factor saves a write for every 10 KiB.
+# docs/tar.md: why these options. The large blocking factor saves a write for every 10 KiB.
 _TAR = (
     *("tar", "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--blocking-factor=512"),
     *("--sparse", "--acls", "--selinux", "--xattrs", "--no-check-device"),
@@ -39,6 +39,7 @@ class DirectorySource:
     def __init__(self, job: Job, own_paths: Sequence[Path]) -> None:
         """``own_paths`` that lie inside are excluded."""
         self.path = Path(job.source)
+        self._is_root = self.path == Path("/")
         self._one_file_system: bool = job["OneFileSystem"]
         # a link is archived as the link and as what it resolves to
         resolved = self.path.resolve() if self.path.is_symlink() else self.path
@@ -60,7 +61,8 @@ class DirectorySource:
             is_tree = [stat.S_ISDIR(os.lstat(root).st_mode) for root in self.roots]
         except OSError as error:
             raise SourceError(f"{error.filename} cannot be backed up: {error.strerror}") from error
-        matcher = Matcher(self.excludes)
+        self._check_excludes()
+        matcher = Matcher(self.excludes, root=self._is_root)
         walk = census.take(
             [os.fsencode(root) for root in self.roots],
             work / "census",
@@ -76,16 +78,25 @@ class DirectorySource:
             _mend(base, work, trees=any(is_tree))
         return DirectoryDump(self, work, walk, matcher, brake if previous_files else None)
 
+    def _check_excludes(self) -> None:
+        """Raise SourceError if a pattern leaves out the Directory itself: tar matches the whole path."""
+        for pattern in self.excludes:
+            matcher = Matcher([pattern], root=self._is_root)
+            for path in (above for root in self.roots for above in (root, *root.parents)[:-1] or (root,)):
+                if matcher.excludes(os.fsencode(path)):
+                    raise SourceError(
+                        f"Exclude {pattern} leaves out {path}, and so all of {self.path}: write it as a path"
+                    )
+
     def command(self, work: Path, doubles: Sequence[bytes]) -> list[str]:
         """Return tar's argv."""
-        root = self.path == Path("/")
         patterns = [*self.excludes, *(literal(os.fsdecode(path)) for path in doubles)]
         return [
             *_TAR,
             *(["--one-file-system"] if self._one_file_system else []),
             f"--listed-incremental={work / 'snapshot'}",
             f"--index-file={work / 'index'}",
-            *tar_options(patterns, root=root),
+            *tar_options(patterns, root=self._is_root),
             *("--directory=/", "--file=-", "--"),
             *(_member(item) for item in self.roots),
         ]
@@ -178,7 +189,8 @@ def _mend(base: Path, work: Path, *, trees: bool) -> None:
 
     def keep(record: Directory) -> Directory | None:
         folder = _absolute(record.name)
-        if census.path_hash(folder) in dropped:
+        # below a directory that made way for a link to where it went, all seems to be in its place
+        if census.path_hash(folder) in dropped or census.below(folder, dropped):
             return None
         if not stale:
             return record

@@ -1,7 +1,7 @@
 """What tar says on standard error, told apart: harmless, a file that could not be read, or a failed dump.
 
 tar's exit status alone cannot tell: 1 stands for "a file changed" and for an unusable snapshot with no output at all
-(RELIABILITY 3.2).
+(docs/tar.md 2).
 """
 
 from __future__ import annotations

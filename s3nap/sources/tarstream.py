@@ -92,6 +92,8 @@ class Gate:
             raise VerificationError(f"holds a member below a symbolic link of its own: {shown}")
         if member.type not in _KNOWN or (member.size and member.type != _REGULAR):
             raise VerificationError(f"holds a member of a kind that s3nap never stores ({member.type!r}): {shown}")
+        if member.type != _DIRECTORY and name in self._folders:
+            raise VerificationError(f"holds the same name as a directory and as something else: {shown}")
         if member.type == _HARD and self._leads_out(member.link.removeprefix(b"./")):
             raise VerificationError(f"holds a hard link that leads out of the target: {shown}")
         if member.type == _DIRECTORY:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import stat
 import tempfile
 from collections import deque
 from collections.abc import Iterator
@@ -16,8 +16,6 @@ from s3nap.errors import S3napError, VerificationError
 from s3nap.sources import census, dirstate
 from s3nap.sources.snapshot import Snapshot
 from s3nap.sources.tarstream import Gate, Member
-
-_PIPE_BYTES = 1 << 20
 
 
 class Tree:
@@ -34,10 +32,13 @@ class Tree:
         self._keep = keep
         self._numeric_owner = numeric_owner
         self._listings: IO[bytes] = tempfile.TemporaryFile(dir=work)  # noqa: SIM115 - lives as long as the tree
-        self._gate = Gate(self._note, self._wanted() if keep else None)
+        self._final = self._wanted() if keep else None
+        self._gate = Gate(self._note, self._final)
 
     def _note(self, folder: bytes, listing: bytes) -> None:
         self._listings.write(b"%d %d\n%s%s" % (len(folder), len(listing), folder, listing))
+        if self._final is None or self._final.has_folder(folder):
+            _strip(os.path.join(os.fsencode(self._target), folder))  # noqa: PTH118 - bytes
 
     def level(self, pieces: Iterator[bytes | bytearray]) -> None:
         """Extract one level; VerificationError if the gate refuses it, ProgramError if tar fails."""
@@ -50,16 +51,17 @@ class Tree:
             *([] if self._keep else ["--listed-incremental=/dev/null"]),
             *(["--numeric-owner"] if self._numeric_owner else []),
         ]
-        # the target must be tar's working directory: with -C it loses renamed directories (RELIABILITY 3.1)
-        tar = pipeline.start(argv, stdin=pipeline.PIPE, cwd=self._target)
-        try:
-            _feed(tar, self._gate.level(pieces))
-            tar.wait().check()
-        except BaseException:
-            tar.kill()
-            raise
-        finally:
-            tar.stderr.close()
+        # the target must be tar's working directory: with -C it loses renamed directories (docs/tar.md 1)
+        with _without_setgid(self._target):
+            tar = pipeline.start(argv, stdin=pipeline.PIPE, cwd=self._target)
+            try:
+                _feed(tar, self._gate.level(pieces))
+                tar.wait().check()
+            except BaseException:
+                tar.kill()
+                raise
+            finally:
+                tar.stderr.close()
 
     def _wanted(self) -> _Final:
         if self._state is None:
@@ -123,20 +125,52 @@ class _Final:
 
     def __call__(self, member: Member) -> bool:
         """Is this member to be extracted?"""
-        name = census.path_hash(member.bare)
         if member.type == b"5":
-            return name in self._folders
+            return self.has_folder(member.bare)
+        name = census.path_hash(member.bare)
         # a hard link whose target is gone is stored again, as a file, in a later level
         return name in self._files and (
             member.type != b"1" or census.path_hash(member.link.removeprefix(b"./")) in self._files
         )
 
+    def has_folder(self, bare: bytes) -> bool:
+        """Is this a directory of the tree?"""
+        return census.path_hash(bare) in self._folders
+
+
+def _strip(folder: bytes) -> None:
+    """Take off a directory that an earlier level made what tar would not take off it, or off what it makes in it.
+
+    tar sets the attributes that a directory has, but removes none; and it overlooks that a new directory inherits
+    the setgid bit. The bit is set again with the directory's mode, at the end of the level.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = os.lstat(folder).st_mode
+        if stat.S_ISDIR(mode) and mode & stat.S_ISGID:
+            os.chmod(folder, stat.S_IMODE(mode) & ~stat.S_ISGID)  # noqa: PTH101 - bytes
+    with contextlib.suppress(OSError):  # not there, or a file system without attributes
+        for name in os.listxattr(folder, follow_symlinks=False):
+            if name.startswith(("user.", "trusted.")):
+                os.removexattr(folder, name, follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def _without_setgid(folder: Path) -> Iterator[None]:
+    """Keep what is restored from inheriting the target's group."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not mode & stat.S_ISGID:
+        yield
+        return
+    folder.chmod(mode & ~stat.S_ISGID)
+    try:
+        yield
+    finally:
+        folder.chmod(mode)
+
 
 def _feed(program: pipeline.Running, pieces: Iterator[bytes | memoryview]) -> None:
     if program.stdin is None:
         raise S3napError("tar has no input")
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(program.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     for piece in pieces:
         try:
             program.stdin.write(piece)

@@ -167,8 +167,11 @@ class S3Storage:
         if self._send_md5:
             request["ContentMD5"] = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
         try:
-            with Body(data) as body:
-                answer = self._client.put_object(**request, Body=cast("IO[bytes]", body))
+            if isinstance(data, bytes):  # goes out in one call, without Python's lock
+                answer = self._client.put_object(**request, Body=data)
+            else:
+                with Body(data) as body:
+                    answer = self._client.put_object(**request, Body=cast("IO[bytes]", body))
         except boto.ClientError as error:
             # only buckets with a default retention (Object Lock) ask for it, and it costs a sixth of the speed
             if "ContentMD5" in request or "Content-MD5" not in str(error):
