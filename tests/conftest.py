@@ -13,6 +13,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from keys_fixture import gpg_home  # noqa: F401
 from moto.server import ThreadedMotoServer
 from storages import MemoryStorage
 

@@ -55,7 +55,7 @@ def names(conf: Conf) -> list[str]:
 
 
 def of_year(month: int, day: int) -> int:
-    """Day number as the original counts, by the day of the year: the cases of SEEDS D.1 are made with it."""
+    """Day number as the original counts, by the day of the year: the original README's cases are made with it."""
     return date(2025, month, day).timetuple().tm_yday - 1
 
 
@@ -203,7 +203,7 @@ def test_blocks_inherit_innermost_first(load: Load) -> None:
 
 
 def test_defaults(load: Load) -> None:
-    """Defaults are those of DESIGN's section 4; Diffs are 0 for Subversion, and for databases whatever is written."""
+    """Defaults are those documented; Diffs are 0 for Subversion, and for databases whatever is written."""
     conf = load("Directory /a\nSubversion /b\nSubversionDir /c\nMySQL d\nPostgreSQL e\n")
     simple = SimpleCycle(frequency=1, phase=0, diffs=0, fulls=4)
     assert [job.cycle for job in conf.jobs] == [SimpleCycle(diffs=6, fulls=4), simple, simple, simple, simple]

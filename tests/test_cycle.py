@@ -1,4 +1,4 @@
-"""The formulas of DESIGN: Rotation, restated without looking at the code that implements them."""
+"""The formulas of docs/rotation.md, restated without looking at the code that implements them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBERS = [(day - date(1970, 1, 1)).days for day in DAYS]
 
 
 def test_days_count_on_across_new_year_and_leap_days() -> None:
-    """Numbering by the day of the year overwrote yesterday's FULL each 1 January (SEEDS A.11-11)."""
+    """Numbering by the day of the year overwrote yesterday's FULL each 1 January."""
     assert DAYS[-1] == date(2028, 12, 31)
     assert [day_number(day) for day in DAYS] == list(range(19723, 19723 + 1827))
     assert [day_date(day_number(day)) for day in DAYS] == DAYS
@@ -85,7 +85,7 @@ def test_a_group_is_a_full_and_the_diffs_after_it(diffs: int) -> None:
 
 
 def test_two_weeks_of_the_readme() -> None:
-    """Frequency 1, Diffs 6, Fulls 2 gives two FULLs with six DIFFs each and then slot 0 again (SEEDS S2)."""
+    """Frequency 1, Diffs 6, Fulls 2 gives two FULLs with six DIFFs each and then slot 0 again."""
     cycle = SimpleCycle(diffs=6, fulls=2)
     first = next(n for n in NUMBERS if cycle.slot(cycle.turn(n)) == 0)
     turns = [cycle.turn(first + n) for n in range(15)]
@@ -94,7 +94,7 @@ def test_two_weeks_of_the_readme() -> None:
 
 
 def test_hanoi_slots_of_the_seed() -> None:
-    """Hanoi counts epoch days, as the original does: the same slots from 2025-06-01 on (SEEDS S7)."""
+    """Hanoi counts epoch days, as the original does: the same slots from 2025-06-01 on."""
     cycle, first = HanoiCycle(discs=5), day_number(date(2025, 6, 1))
     slots = [cycle.slot(cycle.turn(first + n)) for n in range(16)]
     assert slots == [0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0, 4]

@@ -1,4 +1,4 @@
-"""What may be swept: one test a rule of DESIGN: Rotation (Liveness, Who counts)."""
+"""What may be swept: one test a rule of docs/rotation.md."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_the_first_archive_does_not_wait_for_its_due_day() -> None:
 
 
 def test_force_on_a_day_not_due_uses_the_running_turn() -> None:
-    """-f between two turns belongs to the one that began (SEEDS S9)."""
+    """-f between two turns belongs to the one that began."""
     task = plan([], 10, WEEKLY, catch_up=False, force=True)
     assert said(task) == (
         "backup 1-FULL: forced; not due, runs the turn of 2024-01-14; FULL instead of DIFF: no archive yet"
@@ -132,7 +132,7 @@ def promotion(archives: Sequence[Archive], day: int, cycle: Cycle = DAILY, **fac
 
 
 def test_first_archive_on_a_diff_slot_is_a_full() -> None:
-    """The original called a complete dump a DIFF and had no FULL until the next FULL slot (SEEDS S16)."""
+    """The original called a complete dump a DIFF and had no FULL until the next FULL slot."""
     assert promotion([], 2) == "no archive yet"
 
 
