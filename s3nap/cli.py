@@ -46,8 +46,8 @@ class _Commands(click.Group):
 
 def _merged(ctx: click.Context, _parameter: click.Parameter, value: Any) -> Any:  # noqa: ANN401 - click's signature
     """Let an option stand before or after the command's name."""
-    name = _parameter.name
-    outer = ctx.parent.params.get(name) if ctx.parent is not None and name is not None else None
+    top = ctx.find_root()
+    outer = top.params.get(_parameter.name or "") if top is not ctx else None
     if isinstance(value, tuple):
         return (*(outer or ()), *value)
     return value or outer
@@ -92,6 +92,23 @@ def _reading(command: _Command) -> _Command:
     ):
         command = option(command)
     return _common(command)
+
+
+def _connecting(command: _Command) -> _Command:
+    for option in (
+        click.option("--database", metavar="NAME", help="Load under another name (a repository: another path)."),
+        click.option("--db-host", metavar="HOST", help="The database server."),
+        click.option("--db-port", type=int, help="Its port."),
+        click.option("--db-socket", metavar="PATH", help="Its socket."),
+        click.option(
+            "--db-user", metavar="USER", help="The user to load as; passwords only from the clients' own files."
+        ),
+        click.option(
+            "--defaults-file", type=click.Path(path_type=Path, exists=True), help="MySQL: a file as ~/.my.cnf."
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -167,11 +184,14 @@ def list_(**options: Any) -> int:  # noqa: ANN401
 
 @cli.command()
 @click.argument("job")
-@click.option("--target", required=True, type=click.Path(path_type=Path), help="An empty or new folder.")
+@click.option(
+    "--target", metavar="PATH", help="Directories: an empty or new folder. Databases: write the dump to a file, or -."
+)
 @_at
 @click.option(
-    "--overwrite", is_flag=True, help="Into a folder with contents: replace what the archive holds, keep the rest."
+    "--overwrite", is_flag=True, help="Replace existing data; in a folder, what the archive does not hold stays."
 )
+@_connecting
 @click.option(
     "--keys",
     type=click.Path(path_type=Path, exists=True),
@@ -185,13 +205,13 @@ def list_(**options: Any) -> int:  # noqa: ANN401
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Check everything, write nothing.")
 @_reading
 def restore(**options: Any) -> int:  # noqa: ANN401
-    """Restore a job as it was, exactly, into a folder.
+    """Restore a job as it was, exactly: a directory into a folder, a database into its server.
 
     Needs the bucket and the private key; neither the old host's conf nor its DiffDir.
     """
-    from s3nap import commands  # noqa: PLC0415
+    from s3nap.restoring import restore as act  # noqa: PLC0415
 
-    return commands.restore(**_with_confs(options))
+    return act(**_with_confs(options))
 
 
 @cli.command()

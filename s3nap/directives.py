@@ -13,10 +13,10 @@ from enum import StrEnum
 from s3nap import values
 from s3nap.values import Packing, ValueType
 
-KINDS = ("Directory", "Subversion", "SubversionDir", "MySQL", "PostgreSQL")
+KINDS = ("Directory", "Subversion", "SubversionDir", "MySQL", "PostgreSQL", "SQLite", "Command")
 """Kinds of sources, in the order in which they run within a scope."""
 
-WITHOUT_DIFFS = frozenset({"MySQL", "PostgreSQL"})
+WITHOUT_DIFFS = frozenset({"MySQL", "PostgreSQL", "SQLite"})
 CYCLE = "Cycle"
 SIMPLE = "SimpleCycle"
 HANOI = "HanoiCycle"
@@ -255,6 +255,14 @@ _JOB = (
         help="Dump to a file in TempDir first, so that a slow upload does not hold up the source.",
     ),
     Spec(
+        name="Timeout",
+        type=values.DURATION,
+        scope=Scope.JOB,
+        example="6h",
+        shown="none",
+        help="Kill a dump that takes longer, and keep what there was.",
+    ),
+    Spec(
         name="Exclude",
         type=values.PATTERNS,
         scope=Scope.JOB,
@@ -286,6 +294,15 @@ _JOB = (
         help="Options for mysqldump.",
     ),
     Spec(
+        name="MySQLDefaultsFile",
+        type=values.PATH,
+        scope=Scope.JOB,
+        example="/etc/s3nap/my.cnf",
+        kinds=("MySQL",),
+        shown="~/.my.cnf",
+        help="File with the client's user and password; nobody else may read it.",
+    ),
+    Spec(
         name="PostgreSQLOptions",
         type=values.OPTIONS,
         scope=Scope.JOB,
@@ -294,6 +311,72 @@ _JOB = (
         kinds=("PostgreSQL",),
         shown="none",
         help="Options for pg_dump.",
+    ),
+    Spec(
+        name="PostgreSQLHost",
+        type=values.TEXT,
+        scope=Scope.JOB,
+        example="db.example.com",
+        kinds=("PostgreSQL",),
+        shown="the client's own",
+        help="Server, or folder of its socket.",
+    ),
+    Spec(
+        name="PostgreSQLPort",
+        type=values.PORT,
+        scope=Scope.JOB,
+        example="5432",
+        kinds=("PostgreSQL",),
+        shown="the client's own",
+        help="Port of the server.",
+    ),
+    Spec(
+        name="PostgreSQLFormat",
+        type=values.DUMP_FORMAT,
+        scope=Scope.JOB,
+        example="custom",
+        default="plain",
+        kinds=("PostgreSQL",),
+        help="plain SQL, or custom for pg_restore.",
+    ),
+    Spec(
+        name="Dump",
+        type=values.OPTIONS,
+        scope=Scope.JOB,
+        example="mydump --all",
+        default=(),
+        kinds=("Command",),
+        shown="must be given",
+        help="Command whose standard output is backed up; words are split, no shell.",
+    ),
+    Spec(
+        name="DumpDiff",
+        type=values.OPTIONS,
+        scope=Scope.JOB,
+        example="mydump --since",
+        default=(),
+        kinds=("Command",),
+        shown="none: always FULL",
+        help="The same for a DIFF; gets S3NAP_OLD_STATE and S3NAP_NEW_STATE in its environment.",
+    ),
+    Spec(
+        name="Load",
+        type=values.OPTIONS,
+        scope=Scope.JOB,
+        example="myload",
+        default=(),
+        kinds=("Command",),
+        shown="none: to a file",
+        help="Command that restores from its standard input; kept with each archive.",
+    ),
+    Spec(
+        name="Shell",
+        type=values.FLAG,
+        scope=Scope.JOB,
+        example="On",
+        default=False,
+        kinds=("Command",),
+        help="Run Dump, DumpDiff and Load by /bin/sh.",
     ),
 )
 
@@ -342,6 +425,24 @@ _SOURCES = (
         kinds=("PostgreSQL",),
         repeatable=True,
         help="PostgreSQL databases.",
+    ),
+    Spec(
+        name="SQLite",
+        type=values.DIRECTORY,
+        scope=Scope.SOURCE,
+        example="/var/lib/app/app.db",
+        kinds=("SQLite",),
+        repeatable=True,
+        help="SQLite databases, copied consistently while in use.",
+    ),
+    Spec(
+        name="Command",
+        type=values.NAMES,
+        scope=Scope.SOURCE,
+        example="ldap",
+        kinds=("Command",),
+        repeatable=True,
+        help="Whatever a command writes to standard output, under a name; the block holds Dump.",
     ),
 )
 

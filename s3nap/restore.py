@@ -19,6 +19,7 @@ from s3nap.envelope import Keys, Opener, Promise
 from s3nap.errors import NoKeyError, NoSuchObjectError, UsageError, VerificationError
 from s3nap.manifest import Archive, Manifest, StoredObject
 from s3nap.names import CATALOG
+from s3nap.sources import Loader
 from s3nap.sources.tree import Tree
 from s3nap.storage import Storage
 
@@ -245,6 +246,23 @@ def restore_tree(  # noqa: PLR0913 - what a person says on the command line
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise VerificationError(f"restored, but not as it was: {'; '.join(wrong[:_SHOWN])}{more}")
     return result
+
+
+def restore_stream(
+    reader: Reader, links: Sequence[Archive], loader: Loader, progress: Callable[[int], None] = lambda _size: None
+) -> tuple[Restored, str]:
+    """Load a chain, FULL first; also return where it went, in the loader's words.
+
+    Raises what the loader raises, VerificationError, NoKeyError; nothing is loaded before everything is checked.
+    """
+    loader.check()
+    opened = [reader.open(archive) for archive in links]
+    result = Restored(levels=len(links))
+    for level in opened:
+        logger.info("loading {} of {} ({} chunks)", level.manifest.type, level.manifest.day, len(level.lines))
+        loader.level(level.manifest, reader.stream(level, progress))
+        result.raw_size += level.manifest.raw_size
+    return result, loader.finish(links[-1].manifest)
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:

@@ -206,7 +206,21 @@ def _postgresql(word: str) -> str:
     return _database(word)
 
 
+_DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(word: str) -> int:
+    match = re.fullmatch(r"(\d+)([smhd]?)", word.lower())
+    seconds = int(match[1]) * _DURATION_UNITS[match[2] or "s"] if match is not None else 0
+    if seconds < 1:
+        raise ValueError(f"{word!r} is no length of time; write 90, 90s, 45m, 6h or 1d")
+    return seconds
+
+
+DURATION = ValueType("seconds, or with m, h, d", _one(_duration))
 TEXT = ValueType("text", _one(_text))
+PORT = integer(1, 65535)
+DUMP_FORMAT = choice("plain", "custom")
 FLAG = ValueType("On|Off", _one(_flag))
 SIZE = ValueType("bytes, or with K, M, G", _one(_size))
 PATH = ValueType("path", _one(_path))
@@ -217,6 +231,7 @@ COMPRESSION = ValueType("zstd|gzip|xz|bzip2|none [level]", _compression, several
 OPTIONS = ValueType("options", _options, several=True)
 USERS = ValueType("address or fingerprint, …", _users, several=True)
 PATTERNS = ValueType("pattern, …", _options, several=True)
+NAMES = ValueType("name, …", _one(_identifier), several=True)
 # Sources: one word each, a directive may hold several.
 DIRECTORY = ValueType("path, …", _one(normal_path), several=True)
 REPOSITORY = ValueType("path, …", _one(normal_path), several=True)

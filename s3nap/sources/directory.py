@@ -112,9 +112,9 @@ class DirectoryDump:
 
     def abort(self) -> None:
         """Kill tar."""
-        self._tar.kill()
+        self._tar.stop()
 
-    def finish(self, raw_size: int) -> Outcome:
+    def finish(self, raw_size: int, tail: bytes) -> Outcome:  # noqa: ARG002 - the Protocol's signature
         """Judge tar by its status and by every line it said."""
         ended = self._tar.wait()
         self._tar.stderr.close()
