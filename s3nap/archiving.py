@@ -141,12 +141,13 @@ class Archiving:
             )
 
     def _put_files(self, outcome: Outcome, work: Path, keys: KeysWriter | None) -> None:
-        """Put index, state and log, each compressed and encrypted like a chunk."""
+        """Put index, state, log and what else loading needs, each compressed and encrypted like a chunk."""
         envelope = self.setting.envelope
         compression, level = self._compression()
         log = work / "log"
         log.write_text(outcome.log, encoding="utf-8", errors="surrogateescape")
-        for role, plain in (("index", outcome.index), ("state", outcome.state), ("log", log)):
+        files = {"index": outcome.index, "state": outcome.state, "log": log, **outcome.extras}
+        for role, plain in files.items():
             if plain is None:
                 continue
             packed = work / f"{role}.packed"

@@ -95,19 +95,22 @@ class Run:
         """Run every job that is due, one after the other; a failure of one never stops the others."""
         results: list[Result] = []
         for job in self._conf.jobs:
-            if not self._options.only or job.name in self._options.only:
-                results += self._expanded(job)
+            results += self._expanded(job)
         self.warnings += _idle_excludes(results)
         return results
 
     def _expanded(self, job: Job) -> list[Result]:
-        """Run a job, or every one that it stands for."""
+        """Run a job, or every one that it stands for, as far as they are asked for."""
+        only = self._options.only
+        whole = not only or job.name in only
         try:
             jobs = expand(job)
         except S3napError as error:
+            if not whole:
+                return []
             logger.error("{}: {}", job.name, error)
             return [Result(job=job, outcome="failed", status=error.status, message=str(error))]
-        return [self._one(each) for each in jobs]
+        return [self._one(each) for each in jobs if whole or each.name in only]
 
     def _one(self, job: Job) -> Result:
         begun = time.monotonic()

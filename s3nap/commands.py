@@ -20,10 +20,11 @@ from s3nap.errors import ConfError, Exit, NothingMatchesError, S3napError, Usage
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.progress import on_terminal
+from s3nap.sources.table import EXPANSIONS, expanded
 from s3nap.when import local_day
 
 if TYPE_CHECKING:
-    from s3nap.job import Conf
+    from s3nap.job import Conf, Job
 
 MARKED = {"hold": "held", "released": "released"}
 
@@ -78,11 +79,14 @@ def run(*, confs: Sequence[Path], jobs: Sequence[str], dry: bool, day: str | Non
 
 
 def _chosen(confs: Sequence[Conf], jobs: Sequence[str]) -> list[str]:
-    """Return the names of the jobs that were asked for, by name or by source."""
+    """Return the names of the jobs that were asked for, by name or by source; one of a SubversionDir, too."""
+    if not jobs:
+        return []
     known = [job for conf in confs for job in conf.jobs]
+    each = {job.name: job for job in (*known, *(job for conf in confs for job in expanded(conf.jobs)))}
     chosen: list[str] = []
     for wanted in jobs:
-        matching = [job.name for job in known if wanted in {job.name, job.source}]
+        matching = [job.name for job in each.values() if wanted in {job.name, readable(job.name), job.source}]
         if not matching:
             raise NothingMatchesError(f"no job {wanted}; the conf has: {', '.join(job.name for job in known)}")
         chosen += matching
@@ -138,23 +142,27 @@ def plan(*, confs: Sequence[Path], start: str | None, days: int, as_json: bool, 
     first = _today(start)
     for path in confs:
         conf = config.load(path, on_this_host=False)
+        jobs = expanded(conf.jobs)
         with logging(conf, options):
-            archives = _known(conf, min(first, today))
+            archives = _known(conf, jobs, min(first, today))
         machine = access.machine(conf)
-        made = forecast(conf.jobs, archives, start=first, days=days, machine=machine, today=today)
+        made = forecast(jobs, archives, start=first, days=days, machine=machine, today=today)
         click.echo(report.plan_json(made) if as_json else report.plan_text(made))
     return Exit.DONE
 
 
-def _known(conf: Conf, before: date) -> dict[str, Sequence[Archive]]:
+def _known(conf: Conf, jobs: Sequence[Job], before: date) -> dict[str, Sequence[Archive]]:
     """Return the archives made before a day; nothing, with a word, where the storage does not answer."""
+    # one whose repositories cannot be found here has no archives of its own name: nothing is known of it
+    unknown = {job.name for job in conf.jobs if job.kind in EXPANSIONS}
     try:
         storage = access.storage_of(conf)
         storage.check()
         catalog = Catalog(storage, conf["Host"])
         return {
             job.name: [item for item in catalog.job(job.name).archives if item.manifest.day <= before]
-            for job in conf.jobs
+            for job in jobs
+            if job.name not in unknown
         }
     except S3napError as error:
         logger.warning(

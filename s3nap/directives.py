@@ -285,13 +285,13 @@ _JOB = (
     ),
     Spec(
         name="MySQLOptions",
-        type=values.OPTIONS,
+        type=values.MYSQL_OPTIONS,
         scope=Scope.JOB,
         example="--single-transaction --quick",
         default=(),
         kinds=("MySQL",),
         shown="none",
-        help="Options for mysqldump.",
+        help="More options for mariadb-dump or mysqldump; each can take back one of s3nap's, as --skip-routines.",
     ),
     Spec(
         name="MySQLDefaultsFile",
@@ -300,17 +300,17 @@ _JOB = (
         example="/etc/s3nap/my.cnf",
         kinds=("MySQL",),
         shown="~/.my.cnf",
-        help="File with the client's user and password; nobody else may read it.",
+        help="File (mode 600) with user and password under [client], beside ~/.my.cnf.",
     ),
     Spec(
         name="PostgreSQLOptions",
-        type=values.OPTIONS,
+        type=values.POSTGRESQL_OPTIONS,
         scope=Scope.JOB,
         example="--no-owner",
         default=(),
         kinds=("PostgreSQL",),
         shown="none",
-        help="Options for pg_dump.",
+        help="More options for pg_dump, or pg_dumpall.",
     ),
     Spec(
         name="PostgreSQLHost",
@@ -334,10 +334,10 @@ _JOB = (
         name="PostgreSQLFormat",
         type=values.DUMP_FORMAT,
         scope=Scope.JOB,
-        example="custom",
+        example="plain",
         default="plain",
         kinds=("PostgreSQL",),
-        help="plain SQL, or custom for pg_restore.",
+        help="plain SQL, or custom for pg_restore (one database only).",
     ),
     Spec(
         name="Dump",
@@ -347,7 +347,7 @@ _JOB = (
         default=(),
         kinds=("Command",),
         shown="must be given",
-        help="Command whose standard output is backed up; words are split, no shell.",
+        help="Command whose standard output is backed up; split into words as values are, no shell; must end with 0.",
     ),
     Spec(
         name="DumpDiff",
@@ -357,7 +357,7 @@ _JOB = (
         default=(),
         kinds=("Command",),
         shown="none: always FULL",
-        help="The same for a DIFF; gets S3NAP_OLD_STATE and S3NAP_NEW_STATE in its environment.",
+        help="The same for a DIFF. Both write a state to the file $S3NAP_NEW_STATE; $S3NAP_OLD_STATE is the last one.",
     ),
     Spec(
         name="Load",
@@ -367,7 +367,7 @@ _JOB = (
         default=(),
         kinds=("Command",),
         shown="none: to a file",
-        help="Command that restores from its standard input; kept with each archive.",
+        help="Command that restores from its standard input, FULL first; kept with each archive, encrypted.",
     ),
     Spec(
         name="Shell",
@@ -376,7 +376,7 @@ _JOB = (
         example="On",
         default=False,
         kinds=("Command",),
-        help="Run Dump, DumpDiff and Load by /bin/sh.",
+        help="Run the commands by /bin/sh: quote each whole, as one word. Of a pipe it judges the last program only.",
     ),
 )
 

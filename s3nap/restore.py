@@ -63,6 +63,7 @@ class Reader:
         self._source = source
         self._opener = Opener()
         self._given = [Keys(path.read_bytes()) for path in source.files]
+        self._opened: dict[str, Opened] = {}  # a smart card is touched once per archive
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +76,8 @@ class Reader:
 
         Raises VerificationError naming the first object that is missing or of the wrong size, NoKeyError.
         """
+        if archive.run in self._opened:
+            return self._opened[archive.run]
         manifest = archive.manifest
         tables = [self._plain(manifest, role) for role in ("sums", "chunks")]
         try:
@@ -83,7 +86,8 @@ class Reader:
             raise VerificationError(f"{manifest.at.data}: {error}") from error
         self._check_listing(manifest, lines)
         keys = None if manifest.encryption.method == "none" else self._keys(archive)
-        return Opened(manifest, lines, keys)
+        self._opened[archive.run] = Opened(manifest, lines, keys)
+        return self._opened[archive.run]
 
     def _plain(self, manifest: Manifest, role: str) -> bytes:
         """Return an object that is neither compressed nor encrypted by us."""
@@ -140,7 +144,7 @@ class Reader:
         raise NoKeyError(f"none of the files given by --keys opens archive {manifest.run}")
 
     def side(self, opened: Opened, role: str, target: Path) -> Path | None:
-        """Write index, state or log of an archive to ``target`` and return it; None if it has none."""
+        """Write index, state, log or an extra of an archive to ``target`` and return it; None if it has none."""
         item = opened.manifest.object(role)
         if item is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,5 +85,14 @@ def _write(
         socket=options["db_socket"],
         user=options["db_user"],
         defaults_file=options["defaults_file"],
+        side=lambda role: _side(reader, links[-1], role),
     )
     return restore_stream(reader, links, make_loader(manifest, wanted), advance)
+
+
+def _side(reader: Reader, archive: Archive, role: str) -> bytes | None:
+    if archive.manifest.object(role) is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="s3nap-") as folder:
+        file = reader.side(reader.open(archive), role, Path(folder) / role)
+        return file.read_bytes() if file is not None else None

@@ -178,6 +178,18 @@ def _options(words: Words) -> Words:
     return words
 
 
+def _client_options(words: Words) -> Words:
+    if any(re.match(r"-p|--password", word) for word in words):
+        raise ValueError("every user of this machine could read a password here; write it to MySQLDefaultsFile")
+    return words
+
+
+def _pg_options(words: Words) -> Words:
+    if bad := next((word for word in words if re.match(r"-[FfWj]|--(format|file|password|jobs)", word)), None):
+        raise ValueError(f"{bad!r} is not possible; PostgreSQLFormat chooses the format, ~/.pgpass holds passwords")
+    return words
+
+
 def _users(words: Words) -> Words:
     if bad := next((word for word in words if word.startswith("-")), None):
         raise ValueError(f"{bad!r} begins with -; write an address or a fingerprint")
@@ -229,6 +241,8 @@ ENDPOINT = ValueType("URL", _one(_endpoint))
 IDENTIFIER = ValueType("name", _one(_identifier))
 COMPRESSION = ValueType("zstd|gzip|xz|bzip2|none [level]", _compression, several=True)
 OPTIONS = ValueType("options", _options, several=True)
+MYSQL_OPTIONS = ValueType("options", _client_options, several=True)
+POSTGRESQL_OPTIONS = ValueType("options", _pg_options, several=True)
 USERS = ValueType("address or fingerprint, …", _users, several=True)
 PATTERNS = ValueType("pattern, …", _options, several=True)
 NAMES = ValueType("name, …", _one(_identifier), several=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -19,7 +19,8 @@ class Outcome:
     it, for DIFFs too); ``warnings`` are for people; ``incomplete`` counts what could not be read; ``brake`` is set
     where the source looks so empty that this archive must not push out older ones; ``unmatched`` are the Exclude
     patterns that matched nothing; ``proof`` is what shows that a dump is whole (numbers of tables,
-    revisions, versions): it stands in the manifest, so it holds no names.
+    revisions, versions): it stands in the manifest, so it holds no names; ``extras`` are further files in the work
+    folder, by role, that loading needs: stored beside the state, compressed and encrypted like it.
     """
 
     state: Path | None = None
@@ -32,6 +33,7 @@ class Outcome:
     programs: dict[str, str] = field(default_factory=dict)
     unmatched: Sequence[str] = ()
     proof: dict[str, int | str] = field(default_factory=dict)
+    extras: dict[str, Path] = field(default_factory=dict)
 
 
 class Dump(Protocol):
@@ -102,7 +104,11 @@ class Loader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """What the command line says about where to load; secrets come from the clients' own files only."""
+    """What the command line says about where to load; secrets come from the clients' own files only.
+
+    ``side`` fetches an object that was stored with the newest archive of the chain (``Outcome.extras``) by its role,
+    verified and opened; None if there is none.
+    """
 
     target: str | None = None
     database: str | None = None
@@ -112,6 +118,7 @@ class LoadOptions:
     socket: str | None = None
     user: str | None = None
     defaults_file: Path | None = None
+    side: Callable[[str], bytes | None] = lambda _role: None
 
 
 class LoaderFactory(Protocol):
