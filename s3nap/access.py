@@ -13,9 +13,10 @@ from s3nap import config, names
 from s3nap.catalog import Catalog, JobCatalog, hosts
 from s3nap.cycle import day_number
 from s3nap.errors import NothingMatchesError
-from s3nap.job import Conf
+from s3nap.job import Conf, Job
 from s3nap.liveness import Verdict, chain, judge
 from s3nap.manifest import Archive
+from s3nap.sources.table import expanded, job_of
 from s3nap.state import DiffDir
 from s3nap.storage import Storage
 from s3nap.storage.open import open_storage
@@ -24,16 +25,20 @@ from s3nap.when import choose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A storage and the host that is meant; ``conf`` where one was given, ``endpoint`` where S3 is not AWS."""
+    """A storage and the host that is meant; ``conf`` where one was given, ``endpoint`` where S3 is not AWS.
+
+    ``jobs`` are those of the conf, and what they stand for as far as that can be told here.
+    """
 
     storage: Storage
     host: str
     endpoint: str | None
     conf: Conf | None
+    jobs: Sequence[Job] = ()
 
     def verdict(self, known: JobCatalog, today: date) -> Verdict:
         """Judge the archives of a job as far as what is known here goes."""
-        job = next((job for job in self.conf.jobs if job.name == known.job), None) if self.conf is not None else None
+        job = job_of(known.job, self.jobs)
         ours = self.conf is not None and job is not None and self.conf["Host"] == self.host
         machine_here = machine(self.conf) if self.conf is not None and ours else None
         cycle = job.cycle if job is not None else None
@@ -47,7 +52,7 @@ class Place:
             or archive.manifest.host != self.conf["Host"]
         ):
             return False
-        return all(job.name != archive.manifest.job for job in self.conf.jobs)
+        return job_of(archive.manifest.job, self.jobs) is None
 
 
 def machine(conf: Conf) -> str:
@@ -78,7 +83,13 @@ def places(  # noqa: PLR0913 - the options of the command line
     """Yield each storage that is meant; ``host`` goes before the conf's."""
     for path in confs:
         conf = config.load(path, on_this_host=False)
-        yield Place(storage=storage_of(conf), host=host or conf["Host"], endpoint=conf["Endpoint"], conf=conf)
+        yield Place(
+            storage=storage_of(conf),
+            host=host or conf["Host"],
+            endpoint=conf["Endpoint"],
+            conf=conf,
+            jobs=expanded(conf.jobs),
+        )
     if bucket is not None:
         storage = open_storage(bucket, endpoint=endpoint, region=region, key_file=key_file)
         yield Place(storage=storage, host=host or socket.gethostname(), endpoint=endpoint, conf=None)

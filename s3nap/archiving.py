@@ -14,6 +14,7 @@ from s3nap import __version__, pipeline
 from s3nap.catalog import Catalog, JobCatalog, new_run_id
 from s3nap.chunks import Sent, Totals, chunks_line, send, sums_line
 from s3nap.compression import COMPRESSIONS, Compression
+from s3nap.dumping import deadline, spool
 from s3nap.envelope import Encoded, Envelope, KeysWriter
 from s3nap.errors import DeniedError, StorageError
 from s3nap.liveness import chain
@@ -21,7 +22,7 @@ from s3nap.manifest import Archive, Manifest, StoredObject, Type
 from s3nap.names import ArchiveName
 from s3nap.plan import Task
 from s3nap.recipe import Level, render
-from s3nap.sources import Outcome, Source
+from s3nap.sources import Dump, Outcome, Source
 from s3nap.state import JobState
 from s3nap.storage import Data, Storage
 
@@ -37,6 +38,7 @@ class RunSetting:
     machine: str
     storage: Storage
     endpoint: str | None
+    temp_dir: Path
     catalog: Catalog
     envelope: Envelope
 
@@ -71,13 +73,7 @@ class Archiving:
         base = self._base()
         keys = self.setting.envelope.start_keys(work / "keys.gpg")
         try:
-            dump = self.source.start(inner, base, self._previous_files())
-            try:
-                totals = self._send(dump.stdout, work, keys, progress)
-                outcome = dump.finish(totals.raw_size)
-            except BaseException:
-                dump.abort()
-                raise
+            totals, outcome = self._read(self.source.start(inner, base, self._previous_files()), work, keys, progress)
             self._put_files(outcome, work, keys)
             if keys is not None:
                 keys.finish()
@@ -97,6 +93,22 @@ class Archiving:
             self.sent = False
             raise
         return manifest, outcome
+
+    def _read(
+        self, dump: Dump, work: Path, keys: KeysWriter | None, progress: Callable[[int], None]
+    ) -> tuple[Totals, Outcome]:
+        job = self.task.job
+        try:
+            with deadline(dump, job["Timeout"]):
+                if not job["UseTempFile"]:
+                    totals = self._send(dump.stdout, work, keys, progress)
+                    return totals, dump.finish(totals.raw_size, totals.tail)
+                file, outcome = spool(dump, self.setting.temp_dir)
+            with file:
+                return self._send(file, work, keys, progress), outcome
+        except BaseException:
+            dump.abort()
+            raise
 
     def _compression(self) -> tuple[Compression, int | None]:
         wanted = self.task.job["Compression"]
@@ -134,12 +146,13 @@ class Archiving:
             )
 
     def _put_files(self, outcome: Outcome, work: Path, keys: KeysWriter | None) -> None:
-        """Put index, state and log, each compressed and encrypted like a chunk."""
+        """Put index, state, log and what else loading needs, each compressed and encrypted like a chunk."""
         envelope = self.setting.envelope
         compression, level = self._compression()
         log = work / "log"
         log.write_text(outcome.log, encoding="utf-8", errors="surrogateescape")
-        for role, plain in (("index", outcome.index), ("state", outcome.state), ("log", log)):
+        files = {"index": outcome.index, "state": outcome.state, "log": log, **outcome.extras}
+        for role, plain in files.items():
             if plain is None:
                 continue
             packed = work / f"{role}.packed"
@@ -223,6 +236,7 @@ class Archiving:
             complete=not outcome.incomplete,
             brake=outcome.brake,
             programs=programs,
+            proof=outcome.proof,
             s3nap=__version__,
         )
 

@@ -24,7 +24,7 @@ from s3nap.names import ArchiveName
 from s3nap.plan import Task, decide
 from s3nap.progress import Show, silent
 from s3nap.sources import Outcome, Source
-from s3nap.sources.table import make_source
+from s3nap.sources.table import expand, make_source
 from s3nap.state import DiffDir, JobState
 from s3nap.storage import Storage
 from s3nap.upkeep import abandon, repair, sweep
@@ -82,6 +82,7 @@ class Run:
             machine=self._diffdir.machine,
             storage=storage,
             endpoint=conf["Endpoint"],
+            temp_dir=conf["TempDir"] or conf["DiffDir"],
             catalog=Catalog(storage, conf["Host"]),
             envelope=self._envelope,
         )
@@ -92,11 +93,24 @@ class Run:
 
     def execute(self) -> list[Result]:
         """Run every job that is due, one after the other; a failure of one never stops the others."""
-        results = [
-            self._one(job) for job in self._conf.jobs if not self._options.only or job.name in self._options.only
-        ]
+        results: list[Result] = []
+        for job in self._conf.jobs:
+            results += self._expanded(job)
         self.warnings += _idle_excludes(results)
         return results
+
+    def _expanded(self, job: Job) -> list[Result]:
+        """Run a job, or every one that it stands for, as far as they are asked for."""
+        only = self._options.only
+        whole = not only or job.name in only
+        try:
+            jobs = expand(job)
+        except S3napError as error:
+            if not whole:
+                return []
+            logger.error("{}: {}", job.name, error)
+            return [Result(job=job, outcome="failed", status=error.status, message=str(error))]
+        return [self._one(each) for each in jobs if whole or each.name in only]
 
     def _one(self, job: Job) -> Result:
         begun = time.monotonic()

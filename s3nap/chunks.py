@@ -24,6 +24,7 @@ from s3nap.storage import Storage, Stored
 DIGITS = 8
 _T = TypeVar("_T")
 _M_MMAP_THRESHOLD = -3  # malloc.h
+TAIL = 4096
 
 
 def workers() -> int:
@@ -43,11 +44,12 @@ class Sent:
 
 @dataclass(slots=True, kw_only=True)
 class Totals:
-    """What a stream came to: chunks, and bytes before and after."""
+    """What a stream came to: chunks, bytes before and after, and its last bytes."""
 
     chunks: int = 0
     raw_size: int = 0
     stored_size: int = 0
+    tail: bytes = b""
 
 
 def send(  # noqa: PLR0913 - the two ends of the stream and what happens between them
@@ -94,6 +96,7 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
             buffer = free.get()
             size = _fill(stream, buffer)
             progress(size)
+            totals.tail = (totals.tail + bytes(memoryview(buffer)[max(0, size - TAIL) : size]))[-TAIL:]
             if size or number == 0:
                 name = f"{number:0{DIGITS}}{suffix}"
                 yield lambda name=name, buffer=buffer, size=size: work(name, buffer, size)  # type: ignore[misc]

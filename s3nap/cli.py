@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from s3nap import __version__
+from s3nap import __version__, options
 from s3nap.errors import ConfError, Exit, S3napError
 
 _CONF_FOLDERS = (Path("/etc/s3nap"), Path("/etc/s3napback"))
@@ -27,7 +27,6 @@ Exit status:
   14   nothing matches
   130  interrupted
 """
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class _Commands(click.Group):
@@ -50,67 +49,6 @@ class _Commands(click.Group):
         return [name for name in self.commands if not self.commands[name].hidden or ctx.obj is None]
 
 
-def _merged(ctx: click.Context, _parameter: click.Parameter, value: Any) -> Any:  # noqa: ANN401 - click's signature
-    """Let an option stand before or after the command's name."""
-    outer, above = None, ctx.parent
-    while outer is None and above is not None:  # ``config`` and its like have no options of their own
-        outer, above = above.params.get(_parameter.name or ""), above.parent
-    if isinstance(value, tuple):
-        return (*(outer or ()), *value)
-    return value or outer
-
-
-def _common(command: _Command) -> _Command:
-    for option in (
-        click.option(
-            "-c",
-            "confs",
-            type=click.Path(path_type=Path),
-            multiple=True,
-            metavar="CONF",
-            callback=_merged,
-            help="A configuration file; may be given several times.",
-        ),
-        click.option("-q", "quiet", is_flag=True, callback=_merged, help="Only say what is wrong (for cron)."),
-        click.option("-v", "verbose", is_flag=True, callback=_merged, help="Say more."),
-        click.option("-d", "debug", is_flag=True, callback=_merged, help="Say everything, every program started too."),
-    ):
-        command = option(command)
-    return command
-
-
-def _running(command: _Command) -> _Command:
-    for option in (
-        click.option("-t", "dry", is_flag=True, callback=_merged, help="Show what would happen; change nothing."),
-        click.option("-f", "force", is_flag=True, callback=_merged, help="Run what is not due or already done, too."),
-        click.option("--date", "day", metavar="DAY", callback=_merged, help="Behave as if today were DAY."),
-    ):
-        command = option(command)
-    return _common(command)
-
-
-def _reading(command: _Command) -> _Command:
-    for option in (
-        click.option("--bucket", metavar="URL", help="s3://bucket/prefix or file:///path, where there is no conf."),
-        click.option("--endpoint", metavar="URL", help="The S3 server, if it is not AWS."),
-        click.option("--region", help="Its region."),
-        click.option("--key-file", type=click.Path(path_type=Path), help="key=... and secret=..., as S3KeyFile."),
-        click.option("--host", help="The host whose archives are meant (default: the conf's, or this one)."),
-    ):
-        command = option(command)
-    return _common(command)
-
-
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-_at = click.option(
-    "--at",
-    default="latest",
-    metavar="WHEN",
-    show_default=True,
-    help="A date or time, latest, 3d (ago), slot:3 or a run id.",
-)
-
-
 @click.group(
     cls=_Commands,
     invoke_without_command=True,
@@ -118,67 +56,70 @@ _at = click.option(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="s3nap")
-@_running
+@options.running
 @click.pass_context
-def cli(ctx: click.Context, /, **options: Any) -> int | None:  # noqa: ANN401 - click's options
+def cli(ctx: click.Context, /, **chosen: Any) -> int | None:  # noqa: ANN401 - click's options
     """Back up directories and databases to S3 or a folder, in cycles, as a conf says.
 
     Without a command: the daily run (for cron). A first word that is no command is a conf in /etc/s3nap or
     /etc/s3napback: `s3nap web` runs /etc/s3nap/web.conf.
     """
     if ctx.invoked_subcommand is None:
-        return _run((), (), **options)
+        return _run((), (), **chosen)
     return None
 
 
 @cli.command(hidden=True)
 @click.argument("names", nargs=-1)
-@_running
-def run(names: Sequence[str], **options: Any) -> int:  # noqa: ANN401
+@options.running
+def run(names: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401
     """Run the confs of these names."""
-    return _run(names, (), **options)
+    return _run(names, (), **chosen)
 
 
 @cli.command()
 @click.argument("jobs", nargs=-1, metavar="[JOB]...")
 @click.option("--full", is_flag=True, help="Make FULLs.")
-@_running
-def backup(jobs: Sequence[str], **options: Any) -> int:  # noqa: ANN401
+@options.running
+def backup(jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401
     """Run chosen jobs only (all without a JOB)."""
-    return _run((), jobs, **options)
+    return _run((), jobs, **chosen)
 
 
 @cli.command()
 @click.option("--from", "start", metavar="DAY", help="First day (default: today).")
 @click.option("--days", type=click.IntRange(1, 3660), default=14, show_default=True)
-@_json
-@_common
-def plan(**options: Any) -> int:  # noqa: ANN401
+@options.as_json
+@options.common
+def plan(**chosen: Any) -> int:  # noqa: ANN401
     """Print the calendar: what runs when, as what, and what stays restorable."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.plan(**_with_confs(options))
+    return commands.plan(**_with_confs(chosen))
 
 
 @cli.command(name="list")
 @click.argument("job", required=False)
 @click.option("--all-hosts", is_flag=True, help="Of every host in the bucket.")
-@_json
-@_reading
-def list_(**options: Any) -> int:  # noqa: ANN401
+@options.as_json
+@options.reading
+def list_(**chosen: Any) -> int:  # noqa: ANN401
     """List the archives that are stored, and whether each restores."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.list_archives(**_with_confs(options))
+    return commands.list_archives(**_with_confs(chosen))
 
 
 @cli.command()
 @click.argument("job")
-@click.option("--target", required=True, type=click.Path(path_type=Path), help="An empty or new folder.")
-@_at
 @click.option(
-    "--overwrite", is_flag=True, help="Into a folder with contents: replace what the archive holds, keep the rest."
+    "--target", metavar="PATH", help="Directories: an empty or new folder. Databases: write the dump to a file, or -."
 )
+@options.at
+@click.option(
+    "--overwrite", is_flag=True, help="Replace existing data; in a folder, what the archive does not hold stays."
+)
+@options.connecting
 @click.option(
     "--keys",
     type=click.Path(path_type=Path, exists=True),
@@ -190,48 +131,48 @@ def list_(**options: Any) -> int:  # noqa: ANN401
 )
 @click.option("--numeric-owner", is_flag=True, help="Owners by number, not by name (in a rescue system).")
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Check everything, write nothing.")
-@_reading
-def restore(**options: Any) -> int:  # noqa: ANN401
-    """Restore a job as it was, exactly, into a folder.
+@options.reading
+def restore(**chosen: Any) -> int:  # noqa: ANN401
+    """Restore a job as it was, exactly: a directory into a folder, a database into its server.
 
     Needs the bucket and the private key; neither the old host's conf nor its DiffDir.
     """
-    from s3nap import commands  # noqa: PLC0415
+    from s3nap.restoring import restore as act  # noqa: PLC0415
 
-    return commands.restore(**_with_confs(options))
+    return act(**_with_confs(chosen))
 
 
 @cli.command()
 @click.argument("job")
-@_at
-@_reading
-def recipe(**options: Any) -> int:  # noqa: ANN401
+@options.at
+@options.reading
+def recipe(**chosen: Any) -> int:  # noqa: ANN401
     """Print the script that restores an archive with sh, gpg and tar, without s3nap."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.recipe(**_with_confs(options))
+    return commands.recipe(**_with_confs(chosen))
 
 
 @cli.command()
 @click.argument("job")
-@_at
-@_reading
-def hold(**options: Any) -> int:  # noqa: ANN401
+@options.at
+@options.reading
+def hold(**chosen: Any) -> int:  # noqa: ANN401
     """Keep an archive, and all it needs, whatever the cycle says."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("hold", **_with_confs(options))
+    return commands.mark("hold", **_with_confs(chosen))
 
 
 @cli.command()
 @click.argument("job")
-@_at
-@_reading
-def release(**options: Any) -> int:  # noqa: ANN401
+@options.at
+@options.reading
+def release(**chosen: Any) -> int:  # noqa: ANN401
     """Accept an archive whose source looked empty; or end a hold."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("released", **_with_confs(options))
+    return commands.mark("released", **_with_confs(chosen))
 
 
 @cli.group()
@@ -240,23 +181,23 @@ def config() -> None:
 
 
 @config.command()
-@_common
-def validate(**options: Any) -> int:  # noqa: ANN401
+@options.common
+def validate(**chosen: Any) -> int:  # noqa: ANN401
     """Check confs; all that is wrong is shown at once."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.validate(**_with_confs(options))
+    return commands.validate(**_with_confs(chosen))
 
 
 @config.command()
 @click.option("--job", help="Only this job.")
-@_json
-@_common
-def show(**options: Any) -> int:  # noqa: ANN401
+@options.as_json
+@options.common
+def show(**chosen: Any) -> int:  # noqa: ANN401
     """Print the effective values of every job, and where each came from."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.show(**_with_confs(options))
+    return commands.show(**_with_confs(chosen))
 
 
 @config.command()
@@ -268,13 +209,13 @@ def generate() -> int:
     return Exit.DONE
 
 
-def _run(names: Sequence[str], jobs: Sequence[str], **options: Any) -> int:  # noqa: ANN401
+def _run(names: Sequence[str], jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401
     from s3nap import commands  # noqa: PLC0415
 
-    confs = (*options.pop("confs"), *map(_named, names))
+    confs = (*chosen.pop("confs"), *map(_named, names))
     if not confs:
         raise click.UsageError("give a configuration: s3nap -c CONF, or s3nap NAME for /etc/s3nap/NAME.conf")
-    return commands.run(confs=confs, jobs=jobs, **options)
+    return commands.run(confs=confs, jobs=jobs, **chosen)
 
 
 def _named(name: str) -> Path:
@@ -286,11 +227,11 @@ def _named(name: str) -> Path:
     return found
 
 
-def _with_confs(options: dict[str, Any]) -> dict[str, Any]:
-    if not options["confs"] and not options.get("bucket"):
-        places = "-c CONF or --bucket URL" if "bucket" in options else "-c CONF"
+def _with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
+    if not chosen["confs"] and not chosen.get("bucket"):
+        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
         raise click.UsageError(f"give {places}")
-    return options
+    return chosen
 
 
 def _interrupt(_number: int, _frame: object) -> None:

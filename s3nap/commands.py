@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,21 +16,21 @@ from loguru import logger
 from s3nap import access, config, conftext, logs, report
 from s3nap.access import Place
 from s3nap.catalog import Catalog
-from s3nap.envelope import read_passphrase
 from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, S3napError, UsageError, VerificationError
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.progress import on_terminal
+from s3nap.sources.table import EXPANSIONS, expanded
 from s3nap.when import local_day
 
 if TYPE_CHECKING:
-    from s3nap.job import Conf
+    from s3nap.job import Conf, Job
 
 MARKED = {"hold": "held", "released": "released"}
 
 
 @contextmanager
-def _logging(conf: Conf | None, options: dict[str, Any], *, quiet: bool = False) -> Iterator[logs.LogSetup]:
+def logging(conf: Conf | None, options: dict[str, Any], *, quiet: bool = False) -> Iterator[logs.LogSetup]:
     """Log as the conf says while the block runs."""
     setup = logs.setup(
         conf["LogConfig"] if conf is not None else None,
@@ -70,7 +69,7 @@ def run(*, confs: Sequence[Path], jobs: Sequence[str], dry: bool, day: str | Non
     only = _chosen(loaded, jobs)
     statuses: list[Exit] = []
     for conf in loaded:
-        with _logging(conf, options, quiet=dry) as setup:
+        with logging(conf, options, quiet=dry) as setup:
             try:
                 statuses += _run_conf(conf, setup, today, only, dry=dry, **options)
             except S3napError as error:
@@ -80,11 +79,14 @@ def run(*, confs: Sequence[Path], jobs: Sequence[str], dry: bool, day: str | Non
 
 
 def _chosen(confs: Sequence[Conf], jobs: Sequence[str]) -> list[str]:
-    """Return the names of the jobs that were asked for, by name or by source."""
+    """Return the names of the jobs that were asked for, by name or by source; one of a SubversionDir, too."""
+    if not jobs:
+        return []
     known = [job for conf in confs for job in conf.jobs]
+    each = {job.name: job for job in (*known, *(job for conf in confs for job in expanded(conf.jobs)))}
     chosen: list[str] = []
     for wanted in jobs:
-        matching = [job.name for job in known if wanted in {job.name, job.source}]
+        matching = [job.name for job in each.values() if wanted in {job.name, readable(job.name), job.source}]
         if not matching:
             raise NothingMatchesError(f"no job {wanted}; the conf has: {', '.join(job.name for job in known)}")
         chosen += matching
@@ -140,23 +142,27 @@ def plan(*, confs: Sequence[Path], start: str | None, days: int, as_json: bool, 
     first = _today(start)
     for path in confs:
         conf = config.load(path, on_this_host=False)
-        with _logging(conf, options):
-            archives = _known(conf, min(first, today))
+        jobs = expanded(conf.jobs)
+        with logging(conf, options):
+            archives = _known(conf, jobs, min(first, today))
         machine = access.machine(conf)
-        made = forecast(conf.jobs, archives, start=first, days=days, machine=machine, today=today)
+        made = forecast(jobs, archives, start=first, days=days, machine=machine, today=today)
         click.echo(report.plan_json(made) if as_json else report.plan_text(made))
     return Exit.DONE
 
 
-def _known(conf: Conf, before: date) -> dict[str, Sequence[Archive]]:
+def _known(conf: Conf, jobs: Sequence[Job], before: date) -> dict[str, Sequence[Archive]]:
     """Return the archives made before a day; nothing, with a word, where the storage does not answer."""
+    # one whose repositories cannot be found here has no archives of its own name: nothing is known of it
+    unknown = {job.name for job in conf.jobs if job.kind in EXPANSIONS}
     try:
         storage = access.storage_of(conf)
         storage.check()
         catalog = Catalog(storage, conf["Host"])
         return {
             job.name: [item for item in catalog.job(job.name).archives if item.manifest.day <= before]
-            for job in conf.jobs
+            for job in jobs
+            if job.name not in unknown
         }
     except S3napError as error:
         logger.warning(
@@ -177,7 +183,7 @@ def list_archives(
     records: list[dict[str, Any]] = []
     status = Exit.DONE
     for place in _places(confs, options):
-        with _logging(place.conf, options):
+        with logging(place.conf, options):
             place.storage.check()
             hosts = access.all_hosts(place) if all_hosts else [place.host]
             found = [_listed(replace(place, host=host), job) for host in hosts]
@@ -212,56 +218,8 @@ def _places(confs: Sequence[Path], options: dict[str, Any]) -> Iterator[Place]:
     return access.places(confs, **{name: options[name] for name in names})
 
 
-def restore(  # noqa: PLR0913 - what the command line says
-    *,
-    confs: Sequence[Path],
-    job: str,
-    target: Path,
-    at: str,
-    overwrite: bool,
-    keys: Sequence[Path],
-    passphrase_file: Path | None,
-    numeric_owner: bool,
-    dry: bool,
-    **options: Any,  # noqa: ANN401
-) -> int:
-    """Restore a chain into a folder."""
-    from s3nap.restore import KeySource, Reader, restore_tree  # noqa: PLC0415 - needed by this command only
-
-    place = _only_place(confs, options)
-    begun = time.monotonic()
-    with _logging(place.conf, options):
-        place.storage.check()
-        links = access.find_chain(access.find_job(place, job), at)
-        manifest = links[-1].manifest
-        if manifest.stream != "tar":
-            raise UsageError(
-                f"{manifest.job} is a {manifest.kind} archive, which this version restores by its recipe only"
-            )
-        secret = passphrase_file or (place.conf["GpgPassphraseFile"] if place.conf is not None else None)
-        source = KeySource(passphrase=read_passphrase(secret), files=keys)
-        total = sum(link.manifest.raw_size for link in links)
-        title = f"{readable(manifest.job)} of {manifest.day}"
-        with (
-            Reader(place.storage, source) as reader,
-            on_terminal(quiet=bool(options["quiet"]))(title, total) as advance,
-        ):
-            if dry:
-                for link in links:
-                    reader.open(link)
-                click.echo(f"would restore {title}: {len(links)} archives, {report.size(total)}")
-                return Exit.DONE
-            written = restore_tree(
-                reader, links, target, overwrite=overwrite, numeric_owner=numeric_owner, progress=advance
-            )
-        for path in written.unread:
-            logger.warning("not in the archive, for it could not be read when it was made: {}", path)
-    if not options["quiet"]:
-        click.echo(report.restored_text(manifest, str(target), written.raw_size, time.monotonic() - begun))
-    return Exit.WARNINGS if written.unread and not manifest.complete else Exit.DONE
-
-
-def _only_place(confs: Sequence[Path], options: dict[str, Any]) -> Place:
+def only_place(confs: Sequence[Path], options: dict[str, Any]) -> Place:
+    """Return the one storage that is meant; UsageError if several are."""
     found = list(_places(confs, options))
     if len(found) != 1:
         raise UsageError("give one conf or one --bucket, not several")
@@ -270,7 +228,7 @@ def _only_place(confs: Sequence[Path], options: dict[str, Any]) -> Place:
 
 def recipe(*, confs: Sequence[Path], job: str, at: str, **options: Any) -> int:  # noqa: ANN401
     """Print the recipe as it is stored with the archive."""
-    place = _only_place(confs, options)
+    place = only_place(confs, options)
     place.storage.check()
     manifest = access.find_chain(access.find_job(place, job), at)[-1].manifest
     stored = manifest.object("recipe")
@@ -285,7 +243,7 @@ def recipe(*, confs: Sequence[Path], job: str, at: str, **options: Any) -> int: 
 
 def mark(name: str, *, confs: Sequence[Path], job: str, at: str, **options: Any) -> int:  # noqa: ANN401
     """Put a mark beside a manifest; ``released`` also ends a hold, and means all that wait for it unless told which."""
-    place = _only_place(confs, options)
+    place = only_place(confs, options)
     place.storage.check()
     known = access.find_job(place, job)
     waiting = [archive for archive in known.archives if archive.braking] if name == "released" else []

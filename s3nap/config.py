@@ -87,6 +87,7 @@ class _Loader:
         self._faults = faults
         self._cycles: dict[str, _Scope] = {}
         self._names_source = False
+        self._paths: list[tuple[Spec, _Value]] = []
 
     def conf(self, tree: Section, *, on_this_host: bool) -> Conf:
         """Check everything; what is returned is of use only if there is no fault."""
@@ -96,9 +97,9 @@ class _Loader:
         jobs = tuple(self._jobs(top, *self._cycles.values()))
         self._required(top)
         if on_this_host:
-            paths = {name: top.values[name].value for name in hostcheck.PATHS if name in top.values}
-            for name, message in hostcheck.faults({k: path for k, path in paths.items() if isinstance(path, Path)}):
-                self._fault(top.values[name].origin, message)
+            for spec, found in self._paths:
+                for _, message in hostcheck.faults({spec.name: cast("Path", found.value)}):
+                    self._fault(found.origin, message)
         return Conf(file=self._path, settings=settings, jobs=jobs)
 
     def _fault(self, origin: Origin, message: str) -> None:
@@ -147,6 +148,8 @@ class _Loader:
             self._fault(entry.origin, f"{spec.name}: {error}")
             return
         found = _Value(value=value, origin=entry.origin)
+        if spec.name in hostcheck.PATHS:
+            self._paths.append((spec, found))
         before = scope.values.get(spec.name)
         scope.values[spec.name] = _added(before, found) if before else found
 
@@ -233,6 +236,10 @@ class _Loader:
     def _job(self, source: _Source, cycle: str | None) -> Job:
         settings = {spec.name: _setting(spec, source.kind, source.scope) for spec in job_specs(source.kind)}
         self._related(source.scope, settings)
+        if source.kind == "Command":
+            self._command(source, settings)
+        if source.kind == "PostgreSQL":
+            self._postgresql(source, settings)
         return Job(
             name=names.job_name(source.kind, source.text, cycle),
             kind=source.kind,
@@ -252,6 +259,23 @@ class _Loader:
             self._fault(_origin("Phase", scope), message)
         if settings["UseTempFile"].value and "TempDir" not in top.seen:
             self._fault(_origin("UseTempFile", scope), "TempDir must be defined in order to UseTempFile.")
+
+    def _command(self, source: _Source, settings: Mapping[str, Setting]) -> None:
+        """Check what a Command must have."""
+        scopes = source.scope.chain()
+        if not any("Dump" in scope.seen for scope in scopes):
+            message = f"Command {source.text} has no Dump; write <Command {source.text}> with a line Dump and a command"
+            self._fault(source.origin, message)
+        if settings["CycleType"].value == HANOI or not settings["Diffs"].value:
+            return
+        if not any("DumpDiff" in scope.seen for scope in scopes):
+            message = f"Command {source.text} has no DumpDiff, which Diffs above 0 need; write one, or Diffs 0"
+            self._fault(_origin("Diffs", source.scope), message)
+
+    def _postgresql(self, source: _Source, settings: Mapping[str, Setting]) -> None:
+        if settings["PostgreSQLFormat"].value == "custom" and source.text.rpartition("@")[2] == "all":
+            message = f"PostgreSQL {source.text} can only be dumped as plain; write PostgreSQLFormat plain for it"
+            self._fault(_origin("PostgreSQLFormat", source.scope), message)
 
     def _required(self, top: _Scope) -> None:
         for name in ("DiffDir", "Bucket"):

@@ -13,10 +13,10 @@ from enum import StrEnum
 from s3nap import values
 from s3nap.values import Packing, ValueType
 
-KINDS = ("Directory", "Subversion", "SubversionDir", "MySQL", "PostgreSQL")
+KINDS = ("Directory", "Subversion", "SubversionDir", "MySQL", "PostgreSQL", "SQLite", "Command")
 """Kinds of sources, in the order in which they run within a scope."""
 
-WITHOUT_DIFFS = frozenset({"MySQL", "PostgreSQL"})
+WITHOUT_DIFFS = frozenset({"MySQL", "PostgreSQL", "SQLite"})
 CYCLE = "Cycle"
 SIMPLE = "SimpleCycle"
 HANOI = "HanoiCycle"
@@ -255,6 +255,14 @@ _JOB = (
         help="Dump to a file in TempDir first, so that a slow upload does not hold up the source.",
     ),
     Spec(
+        name="Timeout",
+        type=values.DURATION,
+        scope=Scope.JOB,
+        example="6h",
+        shown="none",
+        help="Kill a dump that takes longer, and keep what there was.",
+    ),
+    Spec(
         name="Exclude",
         type=values.PATTERNS,
         scope=Scope.JOB,
@@ -277,23 +285,98 @@ _JOB = (
     ),
     Spec(
         name="MySQLOptions",
-        type=values.OPTIONS,
+        type=values.MYSQL_OPTIONS,
         scope=Scope.JOB,
         example="--single-transaction --quick",
         default=(),
         kinds=("MySQL",),
         shown="none",
-        help="Options for mysqldump.",
+        help="More options for mariadb-dump or mysqldump; each can take back one of s3nap's, as --skip-routines.",
+    ),
+    Spec(
+        name="MySQLDefaultsFile",
+        type=values.PATH,
+        scope=Scope.JOB,
+        example="/etc/s3nap/my.cnf",
+        kinds=("MySQL",),
+        shown="~/.my.cnf",
+        help="File (mode 600) with user and password under [client], beside ~/.my.cnf.",
     ),
     Spec(
         name="PostgreSQLOptions",
-        type=values.OPTIONS,
+        type=values.POSTGRESQL_OPTIONS,
         scope=Scope.JOB,
         example="--no-owner",
         default=(),
         kinds=("PostgreSQL",),
         shown="none",
-        help="Options for pg_dump.",
+        help="More options for pg_dump, or pg_dumpall.",
+    ),
+    Spec(
+        name="PostgreSQLHost",
+        type=values.TEXT,
+        scope=Scope.JOB,
+        example="db.example.com",
+        kinds=("PostgreSQL",),
+        shown="the client's own",
+        help="Server, or folder of its socket.",
+    ),
+    Spec(
+        name="PostgreSQLPort",
+        type=values.PORT,
+        scope=Scope.JOB,
+        example="5432",
+        kinds=("PostgreSQL",),
+        shown="the client's own",
+        help="Port of the server.",
+    ),
+    Spec(
+        name="PostgreSQLFormat",
+        type=values.DUMP_FORMAT,
+        scope=Scope.JOB,
+        example="plain",
+        default="plain",
+        kinds=("PostgreSQL",),
+        help="plain SQL, or custom for pg_restore (one database only).",
+    ),
+    Spec(
+        name="Dump",
+        type=values.OPTIONS,
+        scope=Scope.JOB,
+        example="mydump --all",
+        default=(),
+        kinds=("Command",),
+        shown="must be given",
+        help="Command whose standard output is backed up; split into words as values are, no shell; must end with 0.",
+    ),
+    Spec(
+        name="DumpDiff",
+        type=values.OPTIONS,
+        scope=Scope.JOB,
+        example="mydump --since",
+        default=(),
+        kinds=("Command",),
+        shown="none: always FULL",
+        help="The same for a DIFF. Both write a state to the file $S3NAP_NEW_STATE; $S3NAP_OLD_STATE is the last one.",
+    ),
+    Spec(
+        name="Load",
+        type=values.OPTIONS,
+        scope=Scope.JOB,
+        example="myload",
+        default=(),
+        kinds=("Command",),
+        shown="none: to a file",
+        help="Command that restores from its standard input, FULL first; kept with each archive, encrypted.",
+    ),
+    Spec(
+        name="Shell",
+        type=values.FLAG,
+        scope=Scope.JOB,
+        example="On",
+        default=False,
+        kinds=("Command",),
+        help="Run the commands by /bin/sh: quote each whole, as one word. Of a pipe it judges the last program only.",
     ),
 )
 
@@ -342,6 +425,24 @@ _SOURCES = (
         kinds=("PostgreSQL",),
         repeatable=True,
         help="PostgreSQL databases.",
+    ),
+    Spec(
+        name="SQLite",
+        type=values.DIRECTORY,
+        scope=Scope.SOURCE,
+        example="/var/lib/app/app.db",
+        kinds=("SQLite",),
+        repeatable=True,
+        help="SQLite databases, copied consistently while in use.",
+    ),
+    Spec(
+        name="Command",
+        type=values.NAMES,
+        scope=Scope.SOURCE,
+        example="ldap",
+        kinds=("Command",),
+        repeatable=True,
+        help="Whatever a command writes to standard output, under a name; the block holds Dump.",
     ),
 )
 

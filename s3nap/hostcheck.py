@@ -86,6 +86,7 @@ _CHECKS: Mapping[str, Callable[[Path], str | None]] = {
     "GpgPassphraseFile": _secret("GpgPassphraseFile", _wrong_passphrase),
     "S3KeyFile": _secret("S3KeyFile", _wrong_key),
     "LogConfig": _file("LogConfig"),
+    "MySQLDefaultsFile": _secret("MySQLDefaultsFile", lambda _path, _text: None),
 }
 
 PATHS = tuple(_CHECKS)

@@ -73,6 +73,7 @@ class Manifest:
     complete: bool = True
     brake: str | None = None
     programs: dict[str, str] = field(default_factory=dict)
+    proof: dict[str, int | str] = field(default_factory=dict)
     recipe: str = ""
     format: int = FORMAT
     needs: tuple[str, ...] = ()

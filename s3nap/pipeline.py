@@ -108,6 +108,12 @@ class Running:
         self.stderr.seek(0)
         return Ended(argv=self.argv, status=status, said=said)
 
+    def stop(self) -> None:
+        """Kill it and what it started, from any thread; whoever reads from it meets the end of the stream."""
+        if self._process.poll() is None:
+            with _quiet():
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def kill(self) -> None:
         """Kill it and everything it started, and take it out of the process table."""
         for stream in (self.stdin, self.stdout):

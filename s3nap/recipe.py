@@ -25,10 +25,49 @@ load() {
     cat > /dev/null # tar does not read what follows its end mark
 }"""
 
+_REPOSITORY = """\
+[ ! -e "$1" ] || fail "$1 exists already"
+case $1 in /*) target=$1 ;; *) target=./$1 ;; esac
+unicode() { env LC_ALL=C.UTF-8 "$@"; } # in the locale C it takes no path beyond ASCII
+load() { # a day without commits has an empty stream, which svnadmin would not take
+  dd bs=1 count=1 > "$work/first" 2> /dev/null || return 1
+  [ -e "$target" ] || unicode svnadmin create "$target" || return 1
+  [ ! -s "$work/first" ] ||
+    cat "$work/first" - | unicode svnadmin load -q --force-uuid --bypass-prop-validation "$target"
+}"""
+
+_FILES = """\
+[ ! -e "$1" ] && [ ! -e "$1.1" ] || fail "$1 or $1.1 exists already"
+wanted=$1
+load() { # each archive to a file of its own: NEW-FILE, NEW-FILE.1, ...; joined, they could not be told apart
+  number=0 target=$wanted
+  while [ -e "$target" ]; do number=$((number + 1)) target=$wanted.$number; done
+  cat > "$target"
+}"""
+
 _FILE = """\
 [ ! -e "$1" ] || fail "$1 exists already"
 target=$1
 load() { cat >> "$target"; }"""
+
+_INTO = {  # by stream: what the target is, the program that loads, how; anything else goes to a file
+    "tar": ("EMPTY-FOLDER", ["tar"], _TREE),
+    "svndump": ("NEW-REPOSITORY", ["svnadmin"], _REPOSITORY),
+}
+
+
+_THEN = {  # what a person does with the file; an archive of all databases makes them itself
+    "MySQL": "mariadb DATABASE < NEW-FILE      (or mysql; make the database first, or, for all, name none)",
+    "PostgreSQL": "psql -X -v ON_ERROR_STOP=1 -d DATABASE -f NEW-FILE      (make it first; all: -d postgres, no -v)",
+}
+
+
+def _then(job: str, stream: str) -> list[str]:
+    """Return the lines that tell how a restored dump is loaded."""
+    if stream == "pgcustom":
+        return ["pg_restore --exit-on-error -d DATABASE NEW-FILE      (make the database first)"]
+    kinds = job.split("/")[:2]
+    return [line for kind, line in _THEN.items() if stream == "sql" and kind in kinds]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +93,12 @@ def render(  # noqa: PLR0913 - all that the script is made of
     """Return the script for a chain, FULL first."""
     last = levels[-1].at
     program = COMPRESSIONS[compression].program
-    tree = stream == "tar"
+    target_word, loading, prepare = _INTO.get(stream, ("NEW-FILE", [], _FILE))
+    if stream == "raw" and len(levels) > 1:
+        prepare = _FILES
     needed = ["gpg"] if levels[-1].keys_sha256 is not None else []
     needed += [program] if program else []
-    needed += ["sha256sum", *(["tar"] if tree else [])]
+    needed += ["sha256sum", *loading]
     title = f"Restores {readable(last.job)} of {last.host} as of {day} (archive {last.run}), without s3nap."
     if storage.startswith("file://"):
         storage = "file://" + unquote(storage.removeprefix("file://"))  # cat knows nothing of URLs
@@ -65,12 +106,13 @@ def render(  # noqa: PLR0913 - all that the script is made of
     return template.format(
         title=_in_comment(title),
         storage_shown=_in_comment(storage),
-        target_word="EMPTY-FOLDER" if tree else "NEW-FILE",
+        target_word=target_word,
+        then="".join(f"\n#   {line}" for line in _then(last.job, stream)),
         programs=", ".join(needed),
         storage=shlex.quote(storage),
         endpoint=shlex.quote(endpoint or ""),
         decompress=f"{program} -dc" if program else "cat",
-        prepare=_TREE if tree else _FILE,
+        prepare=prepare,
         levels="\n".join(level.call for level in levels),
     )
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # {title}
 #
-#   sh restore.sh {target_word}
+#   sh restore.sh {target_word}{then}
 #
 # Needs {programs}, and something that reads objects.
 # FETCH    a command that writes the object whose key it is given to standard output (default: aws s3 cp, or cat)

@@ -19,6 +19,7 @@ from s3nap.envelope import Keys, Opener, Promise
 from s3nap.errors import NoKeyError, NoSuchObjectError, UsageError, VerificationError
 from s3nap.manifest import Archive, Manifest, StoredObject
 from s3nap.names import CATALOG
+from s3nap.sources import Loader
 from s3nap.sources.tree import Tree
 from s3nap.storage import Storage
 
@@ -62,6 +63,7 @@ class Reader:
         self._source = source
         self._opener = Opener()
         self._given = [Keys(path.read_bytes()) for path in source.files]
+        self._opened: dict[str, Opened] = {}  # a smart card is touched once per archive
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +76,8 @@ class Reader:
 
         Raises VerificationError naming the first object that is missing or of the wrong size, NoKeyError.
         """
+        if archive.run in self._opened:
+            return self._opened[archive.run]
         manifest = archive.manifest
         tables = [self._plain(manifest, role) for role in ("sums", "chunks")]
         try:
@@ -82,7 +86,8 @@ class Reader:
             raise VerificationError(f"{manifest.at.data}: {error}") from error
         self._check_listing(manifest, lines)
         keys = None if manifest.encryption.method == "none" else self._keys(archive)
-        return Opened(manifest, lines, keys)
+        self._opened[archive.run] = Opened(manifest, lines, keys)
+        return self._opened[archive.run]
 
     def _plain(self, manifest: Manifest, role: str) -> bytes:
         """Return an object that is neither compressed nor encrypted by us."""
@@ -139,7 +144,7 @@ class Reader:
         raise NoKeyError(f"none of the files given by --keys opens archive {manifest.run}")
 
     def side(self, opened: Opened, role: str, target: Path) -> Path | None:
-        """Write index, state or log of an archive to ``target`` and return it; None if it has none."""
+        """Write index, state, log or an extra of an archive to ``target`` and return it; None if it has none."""
         item = opened.manifest.object(role)
         if item is None:
             return None
@@ -224,7 +229,7 @@ def restore_tree(  # noqa: PLR0913 - what a person says on the command line
     Raises UsageError if the target is not empty (without ``overwrite``), VerificationError, NoKeyError,
     ProgramError; what goes wrong before the first byte is written leaves the target as it was.
     """
-    _check_target(target, overwrite=overwrite)
+    check_target(target, overwrite=overwrite)
     pipeline.find("tar")
     opened = [reader.open(archive) for archive in links]
     result = Restored(levels=len(links))
@@ -247,7 +252,25 @@ def restore_tree(  # noqa: PLR0913 - what a person says on the command line
     return result
 
 
-def _check_target(target: Path, *, overwrite: bool) -> None:
+def restore_stream(
+    reader: Reader, links: Sequence[Archive], loader: Loader, progress: Callable[[int], None] = lambda _size: None
+) -> tuple[Restored, str]:
+    """Load a chain, FULL first; also return where it went, in the loader's words.
+
+    Raises what the loader raises, VerificationError, NoKeyError; nothing is loaded before everything is checked.
+    """
+    loader.check()
+    opened = [reader.open(archive) for archive in links]
+    result = Restored(levels=len(links))
+    for level in opened:
+        logger.info("loading {} of {}, chunks: {}", level.manifest.type, level.manifest.day, len(level.lines))
+        loader.level(level.manifest, reader.stream(level, progress))
+        result.raw_size += level.manifest.raw_size
+    return result, loader.finish(links[-1].manifest)
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Raise UsageError unless a tree may be restored into ``target``."""
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is not a folder")
     if target.is_dir() and any(target.iterdir()) and not overwrite:

@@ -178,6 +178,18 @@ def _options(words: Words) -> Words:
     return words
 
 
+def _client_options(words: Words) -> Words:
+    if any(re.match(r"-p|--password", word) for word in words):
+        raise ValueError("every user of this machine could read a password here; write it to MySQLDefaultsFile")
+    return words
+
+
+def _pg_options(words: Words) -> Words:
+    if bad := next((word for word in words if re.match(r"-[FfWj]|--(format|file|password|jobs)", word)), None):
+        raise ValueError(f"{bad!r} is not possible; PostgreSQLFormat chooses the format, ~/.pgpass holds passwords")
+    return words
+
+
 def _users(words: Words) -> Words:
     if bad := next((word for word in words if word.startswith("-")), None):
         raise ValueError(f"{bad!r} begins with -; write an address or a fingerprint")
@@ -206,7 +218,21 @@ def _postgresql(word: str) -> str:
     return _database(word)
 
 
+_DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(word: str) -> int:
+    match = re.fullmatch(r"(\d+)([smhd]?)", word.lower())
+    seconds = int(match[1]) * _DURATION_UNITS[match[2] or "s"] if match is not None else 0
+    if seconds < 1:
+        raise ValueError(f"{word!r} is no length of time; write 90, 90s, 45m, 6h or 1d")
+    return seconds
+
+
+DURATION = ValueType("seconds, or with m, h, d", _one(_duration))
 TEXT = ValueType("text", _one(_text))
+PORT = integer(1, 65535)
+DUMP_FORMAT = choice("plain", "custom")
 FLAG = ValueType("On|Off", _one(_flag))
 SIZE = ValueType("bytes, or with K, M, G", _one(_size))
 PATH = ValueType("path", _one(_path))
@@ -215,8 +241,11 @@ ENDPOINT = ValueType("URL", _one(_endpoint))
 IDENTIFIER = ValueType("name", _one(_identifier))
 COMPRESSION = ValueType("zstd|gzip|xz|bzip2|none [level]", _compression, several=True)
 OPTIONS = ValueType("options", _options, several=True)
+MYSQL_OPTIONS = ValueType("options", _client_options, several=True)
+POSTGRESQL_OPTIONS = ValueType("options", _pg_options, several=True)
 USERS = ValueType("address or fingerprint, …", _users, several=True)
 PATTERNS = ValueType("pattern, …", _options, several=True)
+NAMES = ValueType("name, …", _one(_identifier), several=True)
 # Sources: one word each, a directive may hold several.
 DIRECTORY = ValueType("path, …", _one(normal_path), several=True)
 REPOSITORY = ValueType("path, …", _one(normal_path), several=True)

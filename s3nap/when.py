@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 from dateutil import parser
 
@@ -69,8 +69,3 @@ def local_day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise UsageError(f"{text} is not a date: {error}") from error
-
-
-def midnight(day: date) -> datetime:
-    """Return the local beginning of a day, aware."""
-    return datetime.combine(day, time()).astimezone()

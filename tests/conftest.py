@@ -21,6 +21,8 @@ from s3nap.storage import Storage
 from s3nap.storage.local import LocalStorage
 from s3nap.storage.open import open_storage
 
+pytest_plugins = ["servers"]
+
 _PATIENCE = 20  # seconds for a server to start
 
 

@@ -32,8 +32,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
         | {"chunks", "envelope", "compression", "gpg", "recipients"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "upkeep", "backup", "restore", "verify"}),
-    "face": frozenset({"access", "when", "report", "commands", "cli", "__main__"}),
+    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify"}),
+    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}),
 }
 
 ONLY_IN = {

@@ -190,17 +190,18 @@ class Mutator:
     def fresh(self, name: bytes = b"") -> bytes:
         """Return an absolute path that does not exist, in any directory."""
         self._made += 1
-        while True:
-            folder = self.random.choice(self.folders())
-            path = self.at(folder + b"/" + (name or b"n%d" % self._made))
-            if len(path) < 1500 and b"cache dir" not in folder and not os.path.lexists(path):
-                return path
-            name = b""
+        folders = [b"", *(folder + b"/" for folder in self._open_folders() if len(folder) < 1000)]
+        path = self.at(self.random.choice(folders) + (name or b"n%d" % self._made))
+        return self.fresh() if os.path.lexists(path) else path
+
+    def _open_folders(self) -> list[bytes]:
+        """Directories that are not excluded: if all went below one that is, the tree would be empty."""
+        return [folder for folder in self.folders() if b"cache dir" not in folder]
 
     def apart(self, count: int) -> list[bytes]:
         """Return absolute paths of directories of which none lies in another; fewer, if there are not as many."""
         found: list[bytes] = []
-        folders = self.folders()
+        folders = self._open_folders()
         for folder in self.random.sample(folders, len(folders)):
             if not any(
                 (one + b"/").startswith(folder + b"/") or (folder + b"/").startswith(one + b"/") for one in found

@@ -19,9 +19,12 @@ from s3nap.sources import Outcome, census, dirstate, messages
 from s3nap.sources.excludes import Matcher, literal, tar_options
 from s3nap.sources.snapshot import Directory, Snapshot
 
-# docs/tar.md: why these options. The large blocking factor saves a write for every 10 KiB.
+_BLOCKS = 512  # in a record: saves a write for every 10 KiB, tar's default
+_RECORD = _BLOCKS * 512  # bytes
+_END = 1024  # tar ends with two blocks of zeros
+# docs/tar.md: why these options
 _TAR = (
-    *("tar", "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--blocking-factor=512"),
+    *("tar", "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", f"--blocking-factor={_BLOCKS}"),
     *("--sparse", "--acls", "--selinux", "--xattrs", "--no-check-device"),
     *("--block-number", "-vv", "--full-time", "--utc", "--quoting-style=escape"),
     # after -vv, which would switch it on again; renames must be told
@@ -123,15 +126,15 @@ class DirectoryDump:
 
     def abort(self) -> None:
         """Kill tar."""
-        self._tar.kill()
+        self._tar.stop()
 
-    def finish(self, raw_size: int) -> Outcome:
+    def finish(self, raw_size: int, tail: bytes) -> Outcome:
         """Judge tar by its status and by every line it said."""
         ended = self._tar.wait()
         self._tar.stderr.close()
         with (self._work / "messages").open(encoding="latin-1", newline="\n") as lines:
             said = messages.sort(lines)
-        self._judge(ended, said, raw_size)
+        self._judge(ended, said, raw_size, tail)
         self._check_snapshot()
         absent = {b"/" + _bare(name) for name in (*said.unreadable, *said.vanished)}
         retry = sorted(b"/" + _bare(name) for name in said.unreadable)
@@ -154,13 +157,15 @@ class DirectoryDump:
             unmatched=[pattern for pattern in self._matcher.patterns if pattern not in self._matcher.matched],
         )
 
-    def _judge(self, ended: pipeline.Ended, said: messages.Messages, raw_size: int) -> None:
+    def _judge(self, ended: pipeline.Ended, said: messages.Messages, raw_size: int, tail: bytes) -> None:
         if said.renamed:
             raise RetryFullError("a directory was renamed while tar was reading: only a FULL can hold that")
+        if raw_size == 0 or raw_size % _RECORD or tail[-_END:].strip(b"\0"):
+            raise SourceError(f"tar wrote no whole archive; {ended.describe()}")
         if ended.status == 0:
             return
         readable = ended.status == 1 or (ended.status == 2 and said.unreadable)
-        if not readable or said.unknown or raw_size == 0:
+        if not readable or said.unknown:
             raise SourceError(ended.describe())
 
     def _check_snapshot(self) -> None:

@@ -38,6 +38,7 @@ class LocalStorage:
         # folder without having synced it yet, so that "exists" is not enough
         self._durable: set[Path] = set()
         self._lock = threading.Lock()
+        self._tidied = False
 
     @property
     def url(self) -> str:
@@ -45,17 +46,12 @@ class LocalStorage:
         return self._root.absolute().as_uri()
 
     def check(self) -> None:
-        """Raise ``BucketError`` unless the root is a folder; remove what crashed puts left."""
+        """Raise ``BucketError`` unless the root is a folder."""
         self._require_root()
         try:
             os.scandir(self._root).close()
         except OSError as error:
             raise self._closed(error) from error
-        horizon = time.time() - _TEMPORARY_LIVES
-        with contextlib.suppress(OSError):
-            for unfinished in (self._root / _TEMPORARY).iterdir():
-                if unfinished.stat().st_mtime < horizon:
-                    unfinished.unlink()
 
     def put(self, key: str, data: Data, *, bulk: bool = False) -> Stored:
         """Write, sync, rename, sync. A key that holds the same already is fine (a retry), anything else an error."""
@@ -66,6 +62,7 @@ class LocalStorage:
                 _sync(target.parent)
                 return Stored()
             self._durable_folder(self._root / _TEMPORARY)
+            self._tidy()
             temporary = self._root / _TEMPORARY / f"{os.getpid()}-{secrets.token_hex(8)}"
             try:
                 _write(temporary, data)
@@ -73,6 +70,17 @@ class LocalStorage:
             finally:
                 temporary.unlink(missing_ok=True)
         return Stored()
+
+    def _tidy(self) -> None:
+        """Remove, once, what puts that crashed left."""
+        if self._tidied:
+            return
+        self._tidied = True
+        horizon = time.time() - _TEMPORARY_LIVES
+        with contextlib.suppress(OSError):
+            for unfinished in (self._root / _TEMPORARY).iterdir():
+                if unfinished.stat().st_mtime < horizon:
+                    unfinished.unlink()
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         """Return the file, or a part of it."""

@@ -1,0 +1,115 @@
+"""The ``restore`` command: which archive, from where, into what; then the act, then what is said about it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from loguru import logger
+
+from s3nap import access, report
+from s3nap.commands import logging, only_place
+from s3nap.envelope import read_passphrase
+from s3nap.errors import Exit, UsageError
+from s3nap.manifest import Archive
+from s3nap.names import readable
+from s3nap.progress import on_terminal
+from s3nap.restore import KeySource, Reader, Restored, check_target, restore_stream, restore_tree
+from s3nap.sources import Loader, LoadOptions
+from s3nap.sources.table import make_loader
+
+
+def restore(  # noqa: PLR0913 - what the command line says
+    *,
+    confs: Sequence[Path],
+    job: str,
+    at: str,
+    keys: Sequence[Path],
+    passphrase_file: Path | None,
+    dry: bool,
+    **options: Any,  # noqa: ANN401
+) -> int:
+    """Restore a chain into a folder, a file, a server or a repository."""
+    place = only_place(confs, options)
+    begun = time.monotonic()
+    with logging(place.conf, options):
+        place.storage.check()
+        links = access.find_chain(access.find_job(place, job), at)
+        secret = passphrase_file or (place.conf["GpgPassphraseFile"] if place.conf is not None else None)
+        source = KeySource(passphrase=read_passphrase(secret), files=keys)
+        manifest = links[-1].manifest
+        total = sum(link.manifest.raw_size for link in links)
+        title = f"{readable(manifest.job)} of {manifest.day}"
+        bar = on_terminal(quiet=bool(options["quiet"]))(title, total)
+        with Reader(place.storage, source) as reader, bar as advance:
+            if dry:
+                _check(reader, links, options)
+                click.echo(f"would restore {title}: {len(links)} archives, {report.size(total)}")
+                return Exit.DONE
+            written, where = _write(reader, links, options, advance)
+        for path in written.unread:
+            logger.warning("not in the archive, for it could not be read when it was made: {}", path)
+    if not options["quiet"] and options["target"] != "-":
+        click.echo(report.restored_text(manifest, where, written.raw_size, time.monotonic() - begun))
+    return Exit.WARNINGS if written.unread and not manifest.complete else Exit.DONE
+
+
+def _write(
+    reader: Reader, links: Sequence[Archive], options: dict[str, Any], advance: Callable[[int], None]
+) -> tuple[Restored, str]:
+    """Write to where this kind of archive belongs; also return where that was."""
+    if links[-1].manifest.stream != "tar":
+        return restore_stream(reader, links, _loader(reader, links[-1], options), advance)
+    target = _folder(links[-1], options)
+    written = restore_tree(
+        reader,
+        links,
+        target,
+        overwrite=options["overwrite"],
+        numeric_owner=options["numeric_owner"],
+        progress=advance,
+    )
+    return written, str(target)
+
+
+def _check(reader: Reader, links: Sequence[Archive], options: dict[str, Any]) -> None:
+    """Raise what would hinder a restore, having looked at everything but the data."""
+    for link in links:
+        reader.open(link)
+    if links[-1].manifest.stream == "tar":
+        check_target(_folder(links[-1], options), overwrite=options["overwrite"])
+    else:
+        _loader(reader, links[-1], options).check()
+
+
+def _folder(archive: Archive, options: dict[str, Any]) -> Path:
+    if not options["target"]:
+        raise UsageError(f"{readable(archive.manifest.job)} is restored into a folder: give --target FOLDER")
+    return Path(options["target"])
+
+
+def _loader(reader: Reader, archive: Archive, options: dict[str, Any]) -> Loader:
+    wanted = LoadOptions(
+        target=options["target"],
+        database=options["database"],
+        overwrite=options["overwrite"],
+        host=options["db_host"],
+        port=options["db_port"],
+        socket=options["db_socket"],
+        user=options["db_user"],
+        defaults_file=options["defaults_file"],
+        side=lambda role: _side(reader, archive, role),
+    )
+    return make_loader(archive.manifest, wanted)
+
+
+def _side(reader: Reader, archive: Archive, role: str) -> bytes | None:
+    if archive.manifest.object(role) is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="s3nap-") as folder:
+        file = reader.side(reader.open(archive), role, Path(folder) / role)
+        return file.read_bytes() if file is not None else None

@@ -1,0 +1,72 @@
+"""Dumps made by one program that writes to standard output, and loads by one that reads standard input."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from s3nap import pipeline
+from s3nap.errors import S3napError, SourceError
+from s3nap.sources import Outcome
+
+
+class ProgramDump:
+    """A dump program at work: kept only if it ends with 0 and ``judge`` accepts what it wrote."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        judge: Callable[[int, bytes, str], Outcome],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Start it. ``judge`` gets the stream's length in bytes, its last 4 KiB, and what was said on standard error.
+
+        It raises SourceError if the dump is not whole.
+        """
+        self._judge = judge
+        self._program = pipeline.start(argv, stdout=pipeline.PIPE, env=env, cwd=cwd)
+        if self._program.stdout is None:
+            raise SourceError(f"{argv[0]} has no output")
+        self.stdout: IO[bytes] = self._program.stdout
+
+    def finish(self, raw_size: int, tail: bytes) -> Outcome:
+        """Judge status, length and end of the stream."""
+        ended = self._program.wait()
+        self._program.stderr.close()
+        if ended.status != 0:
+            raise SourceError(ended.describe())
+        return self._judge(raw_size, tail, ended.said)
+
+    def abort(self) -> None:
+        """Kill it."""
+        self._program.stop()
+
+
+def feed(argv: Sequence[str], pieces: Iterator[bytes | bytearray], *, env: Mapping[str, str] | None = None) -> None:
+    """Run a program with ``pieces`` as its standard input; ProgramError, in its words, unless it ends with 0.
+
+    A program that stops reading before the end is taken at its status; what follows is verified all the same.
+    """
+    program = pipeline.start(argv, stdin=pipeline.PIPE, env=env)
+    if program.stdin is None:
+        raise S3napError(f"{argv[0]} has no input")
+    try:
+        for piece in pieces:
+            try:
+                program.stdin.write(piece)
+            except BrokenPipeError:
+                program.wait().check()
+                deque(pieces, maxlen=0)
+        with contextlib.suppress(BrokenPipeError):
+            program.stdin.close()
+        program.wait().check()
+    except BaseException:
+        program.kill()
+        raise
+    finally:
+        program.stderr.close()
