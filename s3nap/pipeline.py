@@ -113,19 +113,17 @@ class Running:
         if self._process.poll() is None:
             with _quiet():
                 os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        with _running_lock:
+            _running.discard(self)
 
     def kill(self) -> None:
-        """Kill it and everything it started, and take it out of the process table."""
+        """Stop it, and let go of its pipes."""
         for stream in (self.stdin, self.stdout):
             if stream is not None:
                 with _quiet():
                     stream.close()
-        if self._process.poll() is None:
-            with _quiet():
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        with _running_lock:
-            _running.discard(self)
+        self.stop()
 
 
 class _quiet:  # noqa: N801 - reads as a statement

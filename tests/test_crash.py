@@ -591,7 +591,14 @@ def test_an_interrupted_run_ends_its_programs_and_leaves_nothing(tmp_path: Path,
     hang = fake_program(tmp_path / "bin", "tar", f"echo $$ > {tmp_path}/pid; head -c 300000 /dev/zero; exec sleep 60")
     env = os.environ | {"PATH": f"{hang.parent}:{os.environ['PATH']}"}
     command = [sys.executable, "-m", "s3nap", "-c", str(world.conf), "--date", str(world.day(1))]
-    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command,
+        env=env,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - tests may run under nohup
+    )
     deadline = time.monotonic() + 20
     while len(list(world.folder.glob("data/**/0000000*"))) < 6 and time.monotonic() < deadline:
         time.sleep(0.02)

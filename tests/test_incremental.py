@@ -277,13 +277,13 @@ def test_bind_mount_inside_the_tree(world: World, tmp_path: Path) -> None:
     try:
         another_day(world)
     finally:
-        subprocess.run(["umount", str(point)], check=True)
+        subprocess.run(["umount", "-l", str(point)], check=True)
     another_day(world)
     subprocess.run(["mount", "--bind", str(world.tree / "a"), str(point)], check=True)
     try:
         (result,) = world.run()
     finally:
-        subprocess.run(["umount", str(point)], check=True)
+        subprocess.run(["umount", "-l", str(point)], check=True)
     assert result.warnings == [f"{point} shows a directory of this tree again: stored once"]
     world.moments[max(world.moments)] = fingerprint(world.tree)  # as it is below the mount
     world.check_restores()

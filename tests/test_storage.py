@@ -223,10 +223,13 @@ def test_local_crash_before_the_rename_leaves_nothing(
             local_storage.put("a/b", b"content")
     (remnant,) = (tmp_path / "storage/.s3nap-tmp").iterdir()
     assert keys(local_storage) == keys(local_storage, ".s3nap-tmp/") == []
-    local_storage.check()
+    later = LocalStorage(tmp_path / "storage")
+    later.put("c", b"content")
     assert remnant.exists()
     os.utime(remnant, (0, 0))
-    local_storage.check()
+    later.check()
+    assert remnant.exists()  # a check changes nothing (-t)
+    LocalStorage(tmp_path / "storage").put("d", b"content")
     assert not remnant.exists()
     with pytest.raises(StorageError, match="unfinished"):
         local_storage.get(f".s3nap-tmp/{remnant.name}")

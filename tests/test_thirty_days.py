@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import secrets
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from s3nap import config
 from s3nap.cycle import day_number
 
 _LEFT_OUT = "[a-c]*.py"
+_EXPECTED = re.compile("both back up as host|is everything mounted")
 HANOI = "<Cycle hanoi>\nCycleType HanoiCycle\nDiscs 4\nDirectory TREE\n</Cycle>\n"
 
 
@@ -80,10 +82,10 @@ def undisturbed(world: World, tree: Mutator, days: int) -> None:
 def test_thirty_days_local(local_world: World) -> None:
     """A DIFF chain and a Hanoi cycle over one wildly changing tree: each archive of each day restores exactly."""
     local_world.cycles = HANOI
-    undisturbed(local_world, Mutator(local_world.tree, seed=2, files=600), days=30)
+    undisturbed(local_world, Mutator(local_world.tree, seed=2, files=400), days=30)
 
 
-def test_seven_days_on_s3(
+def test_six_days_on_s3(
     tmp_path: Path, scratch: Path, gpg_home: GpgHome, rclone_endpoint: dict[str, str], make_bucket: Callable[[], str]
 ) -> None:
     """The same through a real S3 server, over a change of the FULL."""
@@ -93,7 +95,7 @@ def test_seven_days_on_s3(
     bucket = f"Bucket s3://{make_bucket()}/pre/fix\nEndpoint {rclone_endpoint['url']}\nS3KeyFile {key_file}\n"
     world = World(tmp_path, scratch, f"{bucket}GpgRecipient {gpg_home.recipient}\nChunkSize 256K\n", cycles=HANOI)
     world.top = "Diffs 2\nFulls 2\n"
-    undisturbed(world, Mutator(world.tree, seed=3, files=200), days=7)
+    undisturbed(world, Mutator(world.tree, seed=3, files=150), days=6)
 
 
 class Disturbed:
@@ -139,9 +141,8 @@ class Disturbed:
         bad = [
             (item.message, item.warnings)
             for item in results
-            # a DiffDir that was lost and is found again is another machine, and that is said
-            if item.outcome not in {"done", "skipped"}
-            or not all("both back up as host" in warning for warning in item.warnings)
+            # a DiffDir that was lost and is found again is another machine, and an Exclude can leave out a lot
+            if item.outcome not in {"done", "skipped"} or not all(_EXPECTED.search(text) for text in item.warnings)
         ]
         assert not bad, bad
         assert before | {today} <= turns()

@@ -143,19 +143,28 @@ class Mutator:
         self._made = 0
         self.done: list[str] = []  # the edits of the day, for messages
         os.makedirs(self.root)
-        for source, path in islice(_donors(), files):
-            target = self.at(path)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copy2(source, target)
+        self._grow(b"", files)
         for edit in EDITS * 2:
             edit(self)
 
     def day(self, edits: int = 25) -> None:
-        """Do as many random edits."""
+        """Do as many random edits. A tree that lost a lot gets new files: a sharp loss would be a case of its own."""
         self.done = []
+        before = self._visible()
         for edit in self.random.choices(EDITS, k=edits):
             self.done.append(edit.__name__)
             edit(self)
+        if self._visible() < before * 3 // 4:
+            self._grow(b"grown%d/" % self.random.randrange(10**9), before // 2)
+
+    def _grow(self, below: bytes, files: int) -> None:
+        for source, path in islice(_donors(), files):
+            target = self.at(below + path)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copy2(source, target)
+
+    def _visible(self) -> int:
+        return sum(b"cache dir" not in path and not path.endswith(b".tmp") for path in self.files())
 
     def at(self, path: bytes) -> bytes:
         """Return the absolute path."""
