@@ -119,8 +119,12 @@ class Archiving:
         return installed[1] if self.task.type is Type.DIFF and installed is not None else None
 
     def _previous_files(self) -> int | None:
-        """How many files the newest archive had that nobody need doubt."""
-        sound = [item for item in self.known.archives if not item.braking and not item.distrusted]
+        """How many files the newest archive had that nobody need doubt, and that holds the same part of the source."""
+        sound = [
+            item
+            for item in self.known.archives
+            if not item.braking and not item.distrusted and item.manifest.options == self.source.options
+        ]
         return sound[-1].manifest.files if sound else None
 
     def _send(self, stream: IO[bytes], work: Path, keys: KeysWriter | None, progress: Callable[[int], None]) -> Totals:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import cast
@@ -12,6 +11,7 @@ from typing import cast
 from s3nap import conffile, hostcheck, names
 from s3nap.conffile import Directive, Section
 from s3nap.conflines import NO_KIND, Fault, Origin
+from s3nap.confscope import Block, Source, Value
 from s3nap.conftext import describe, generate, reference
 from s3nap.cycle import Cycle, HanoiCycle, SimpleCycle
 from s3nap.directives import CYCLE, HANOI, INCLUDE, KINDS, TABLE, WITHOUT_DIFFS, Scope, Spec, find, job_specs, top_specs
@@ -21,42 +21,6 @@ from s3nap.job import Conf, Job, Setting
 __all__ = ["describe", "generate", "load", "reference"]
 
 _MISSING = Origin((sys.maxsize,), "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Value:
-    value: object
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    kind: str
-    text: str
-    origin: Origin
-    scope: _Scope
-
-
-class _Scope:
-    """Top level, a Cycle, or the block of a source: the values and sources that stand in it."""
-
-    def __init__(self, section: Section, kind: str | None, outer: _Scope | None) -> None:
-        self.section = section
-        self.kind = kind
-        self.outer = outer
-        self.values: dict[str, _Value] = {}
-        self.seen: dict[str, Origin] = {}
-        self.sources: dict[str, _Source] = {}
-
-    @property
-    def title(self) -> str:
-        """How messages call it."""
-        name = f" {self.section.name}" if self.section.name else ""
-        return f"in <{self.kind}{name}>" if self.kind else "at the top level"
-
-    def chain(self) -> list[_Scope]:
-        """From this scope to the top level."""
-        return [self, *(self.outer.chain() if self.outer else [])]
 
 
 def load(path: Path, *, on_this_host: bool = True) -> Conf:
@@ -85,13 +49,13 @@ class _Loader:
     def __init__(self, path: Path, faults: list[Fault]) -> None:
         self._path = path
         self._faults = faults
-        self._cycles: dict[str, _Scope] = {}
+        self._cycles: dict[str, Block] = {}
         self._names_source = False
-        self._paths: list[tuple[Spec, _Value]] = []
+        self._paths: list[tuple[Spec, Value]] = []
 
     def conf(self, tree: Section, *, on_this_host: bool) -> Conf:
         """Check everything; what is returned is of use only if there is no fault."""
-        top = _Scope(tree, None, None)
+        top = Block(tree, None, None)
         self._scope(top)
         settings = {spec.name: _setting(spec, None, top) for spec in (*top_specs(), *job_specs())}
         jobs = tuple(self._jobs(top, *self._cycles.values()))
@@ -105,7 +69,7 @@ class _Loader:
     def _fault(self, origin: Origin, message: str) -> None:
         self._faults.append(Fault(origin, message))
 
-    def _scope(self, scope: _Scope) -> None:
+    def _scope(self, scope: Block) -> None:
         for entry in scope.section.entries:
             if isinstance(entry, Section):
                 self._block(scope, entry)
@@ -114,7 +78,7 @@ class _Loader:
 
     # directives
 
-    def _directive(self, scope: _Scope, entry: Directive) -> None:
+    def _directive(self, scope: Block, entry: Directive) -> None:
         spec = find(entry.name)
         if spec is None:
             self._unknown(entry)
@@ -134,7 +98,7 @@ class _Loader:
             hint = _similar(entry.name, [*TABLE, INCLUDE]) or "; see `s3nap config generate` for all there are"
             self._fault(entry.origin, f"unknown directive {entry.name}{hint}")
 
-    def _value(self, scope: _Scope, spec: Spec, entry: Directive) -> None:
+    def _value(self, scope: Block, spec: Spec, entry: Directive) -> None:
         if not spec.repeatable and spec.name in scope.seen:
             first = scope.seen[spec.name].text
             self._fault(entry.origin, f"{spec.name} stands twice {scope.title}, first at {first}; keep one")
@@ -147,7 +111,7 @@ class _Loader:
         except ValueError as error:
             self._fault(entry.origin, f"{spec.name}: {error}")
             return
-        found = _Value(value=value, origin=entry.origin)
+        found = Value(value=value, origin=entry.origin)
         if spec.name in hostcheck.PATHS:
             self._paths.append((spec, found))
         before = scope.values.get(spec.name)
@@ -155,18 +119,18 @@ class _Loader:
 
     # blocks and sources
 
-    def _block(self, scope: _Scope, section: Section) -> None:
+    def _block(self, scope: Block, section: Section) -> None:
         written = section.kind or ""
         kind = {name.lower(): name for name in (CYCLE, *KINDS)}.get(written.lower())
         if kind is None:
             self._unknown_block(section, written)
-            self._scope(_Scope(section, CYCLE, scope))  # what is in it may be wrong, too
+            self._scope(Block(section, CYCLE, scope))  # what is in it may be wrong, too
         elif kind == CYCLE:
             self._cycle(scope, section)
         elif scope.kind not in {None, CYCLE}:
             self._fault(section.origin, f"<{kind}> stands {scope.title}; it belongs at the top level or in a Cycle")
         else:
-            inner = _Scope(section, kind, scope)
+            inner = Block(section, kind, scope)
             self._names_source = True
             if section.name is None:
                 self._fault(
@@ -186,9 +150,9 @@ class _Loader:
             hint = _similar(written, [CYCLE, *KINDS]) or f"; there are {', '.join((CYCLE, *KINDS))}"
             self._fault(section.origin, f"unknown block <{written}>{hint}")
 
-    def _cycle(self, scope: _Scope, section: Section) -> None:
+    def _cycle(self, scope: Block, section: Section) -> None:
         name = section.name
-        inner = _Scope(section, CYCLE, scope)
+        inner = Block(section, CYCLE, scope)
         if scope.kind is not None:
             self._fault(section.origin, f"<Cycle> stands {scope.title}; it belongs at the top level")
         elif name is None:
@@ -202,7 +166,7 @@ class _Loader:
             self._cycles[name] = inner
         self._scope(inner)
 
-    def _source_line(self, scope: _Scope, spec: Spec, entry: Directive) -> None:
+    def _source_line(self, scope: Block, spec: Spec, entry: Directive) -> None:
         if scope.kind not in {None, CYCLE}:
             self._fault(entry.origin, f"{spec.name} stands {scope.title}; it belongs at the top level or in a Cycle")
             return
@@ -210,7 +174,7 @@ class _Loader:
         for word in entry.values:
             self._source(scope, scope, spec.name, word, entry.origin)
 
-    def _source(self, holder: _Scope, scope: _Scope, kind: str, word: str, origin: Origin) -> None:
+    def _source(self, holder: Block, scope: Block, kind: str, word: str, origin: Origin) -> None:
         try:
             text = str(TABLE[kind].type.read((word,)))
         except ValueError as error:
@@ -221,11 +185,11 @@ class _Loader:
             first = holder.sources[stored].origin.text
             self._fault(origin, f"{kind} {text} stands twice {holder.title}, first at {first}; take one out")
             return
-        holder.sources[stored] = _Source(kind=kind, text=text, origin=origin, scope=scope)
+        holder.sources[stored] = Source(kind=kind, text=text, origin=origin, scope=scope)
 
     # jobs
 
-    def _jobs(self, *scopes: _Scope) -> Iterator[Job]:
+    def _jobs(self, *scopes: Block) -> Iterator[Job]:
         for scope in scopes:
             cycle = scope.section.name
             for kind in KINDS:
@@ -233,7 +197,7 @@ class _Loader:
                     if source.kind == kind:
                         yield self._job(source, cycle)
 
-    def _job(self, source: _Source, cycle: str | None) -> Job:
+    def _job(self, source: Source, cycle: str | None) -> Job:
         settings = {spec.name: _setting(spec, source.kind, source.scope) for spec in job_specs(source.kind)}
         self._related(source.scope, settings)
         if source.kind == "Command":
@@ -250,7 +214,7 @@ class _Loader:
             origin=source.origin.text,
         )
 
-    def _related(self, scope: _Scope, settings: Mapping[str, Setting]) -> None:
+    def _related(self, scope: Block, settings: Mapping[str, Setting]) -> None:
         """Check values that depend on each other, in effect for one job."""
         top = scope.chain()[-1]
         phase, frequency = settings["Phase"].value, settings["Frequency"].value
@@ -260,7 +224,7 @@ class _Loader:
         if settings["UseTempFile"].value and "TempDir" not in top.seen:
             self._fault(_origin("UseTempFile", scope), "TempDir must be defined in order to UseTempFile.")
 
-    def _command(self, source: _Source, settings: Mapping[str, Setting]) -> None:
+    def _command(self, source: Source, settings: Mapping[str, Setting]) -> None:
         """Check what a Command must have."""
         scopes = source.scope.chain()
         if not any("Dump" in scope.seen for scope in scopes):
@@ -272,12 +236,12 @@ class _Loader:
             message = f"Command {source.text} has no DumpDiff, which Diffs above 0 need; write one, or Diffs 0"
             self._fault(_origin("Diffs", source.scope), message)
 
-    def _postgresql(self, source: _Source, settings: Mapping[str, Setting]) -> None:
+    def _postgresql(self, source: Source, settings: Mapping[str, Setting]) -> None:
         if settings["PostgreSQLFormat"].value == "custom" and source.text.rpartition("@")[2] == "all":
             message = f"PostgreSQL {source.text} can only be dumped as plain; write PostgreSQLFormat plain for it"
             self._fault(_origin("PostgreSQLFormat", source.scope), message)
 
-    def _required(self, top: _Scope) -> None:
+    def _required(self, top: Block) -> None:
         for name in ("DiffDir", "Bucket"):
             if name not in top.seen:
                 self._fault(_MISSING, f"{name} must be defined.")
@@ -294,13 +258,13 @@ def _similar(name: str, known: list[str]) -> str:
     return f": did you mean {lower[close[0]]}?" if close else ""
 
 
-def _added(outer: _Value, inner: _Value) -> _Value:
+def _added(outer: Value, inner: Value) -> Value:
     """Add up two tuples; the origin names both."""
     first, second = (cast("tuple[str, ...]", each.value) for each in (outer, inner))
-    return _Value(value=first + second, origin=Origin(inner.origin.order, f"{outer.origin.text}, {inner.origin.text}"))
+    return Value(value=first + second, origin=Origin(inner.origin.order, f"{outer.origin.text}, {inner.origin.text}"))
 
 
-def _setting(spec: Spec, kind: str | None, scope: _Scope) -> Setting:
+def _setting(spec: Spec, kind: str | None, scope: Block) -> Setting:
     """Return the value in effect: of the innermost scope that has one, or of all together."""
     found = [each.values[spec.name] for each in scope.chain() if spec.name in each.values]
     if not found or (spec.name == "Diffs" and kind in WITHOUT_DIFFS):
@@ -312,11 +276,11 @@ def _setting(spec: Spec, kind: str | None, scope: _Scope) -> Setting:
     return Setting(value=value.value, origin=value.origin.text)
 
 
-def _origin(name: str, scope: _Scope) -> Origin:
+def _origin(name: str, scope: Block) -> Origin:
     return next(each.seen[name] for each in scope.chain() if name in each.values)
 
 
-def _is_read(name: str, scope: _Scope) -> bool:
+def _is_read(name: str, scope: Block) -> bool:
     """Is the value in effect not a default in place of one that is at fault?"""
     return all(name in each.values for each in scope.chain() if name in each.seen)
 

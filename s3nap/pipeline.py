@@ -73,7 +73,7 @@ class Running:
         with _running_lock:
             _running.add(self)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of ``data`` to standard input, unbuffered; BrokenPipeError if the program reads no more."""
         if self.stdin is None:
             raise ProgramError(f"{self.argv[0]} has no input")

@@ -20,6 +20,8 @@ attributes='*'
 [ "$(id -u)" = 0 ] || attributes='user.*'
 # the target must be the working directory: with -C tar loses renamed directories
 load() {
+  # a directory that an earlier level gave the setgid bit would hand it on to new ones
+  find "$target" -type d -perm -2000 -exec chmod g-s {} + || return 1
   (cd "$target" && tar --extract --listed-incremental=/dev/null --preserve-permissions --acls --selinux --xattrs \\
     --xattrs-include="$attributes" --file=-) &&
     cat > /dev/null # tar does not read what follows its end mark

@@ -28,7 +28,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "storage": frozenset({"storage.*"}),
     "sources": frozenset({"sources.*"}),
     "middle": frozenset(
-        {"directives", "values", "config", "conftext", "hostcheck", "catalog", "liveness", "recipe"}
+        {"directives", "values", "config", "confscope", "conftext", "hostcheck", "catalog", "liveness", "recipe"}
         | {"chunks", "envelope", "compression", "gpg", "recipients"}
     ),
     "policy": frozenset({"plan", "forecast"}),

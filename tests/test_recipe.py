@@ -20,7 +20,7 @@ from s3nap.names import ArchiveName, job_name
 from s3nap.recipe import Level, render
 
 # what the recipe says it needs, and what POSIX has anyway
-_TOOLS = "sh cat mkdir ls grep wc rm mktemp id cp sha256sum tar gpg"
+_TOOLS = "sh cat mkdir ls grep wc rm mktemp id cp sha256sum tar gpg find chmod"
 _COMPRESSORS = ("zstd", "gzip", "xz", "bzip2", "none")
 
 

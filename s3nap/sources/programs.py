@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from s3nap import pipeline
-from s3nap.errors import S3napError, SourceError
+from s3nap.errors import SourceError
 from s3nap.sources import Outcome
+from s3nap.storage import Data
 
 
 class ProgramDump:
@@ -47,26 +47,25 @@ class ProgramDump:
         self._program.stop()
 
 
-def feed(argv: Sequence[str], pieces: Iterator[bytes | bytearray], *, env: Mapping[str, str] | None = None) -> None:
+def feed(
+    argv: Sequence[str],
+    pieces: Iterator[Data],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> None:
     """Run a program with ``pieces`` as its standard input; ProgramError, in its words, unless it ends with 0.
 
-    A program that stops reading before the end is taken at its status; what follows is verified all the same.
+    A program that stops reading before the end (tar, at its end mark) is taken at its status; what follows is
+    verified all the same.
     """
-    program = pipeline.start(argv, stdin=pipeline.PIPE, env=env)
-    if program.stdin is None:
-        raise S3napError(f"{argv[0]} has no input")
-    try:
+    program = pipeline.start(argv, stdin=pipeline.PIPE, env=env, cwd=cwd)
+    with program.ending():
         for piece in pieces:
             try:
-                program.stdin.write(piece)
+                program.write(piece)
             except BrokenPipeError:
                 program.wait().check()
                 deque(pieces, maxlen=0)
-        with contextlib.suppress(BrokenPipeError):
-            program.stdin.close()
+        program.close_stdin()
         program.wait().check()
-    except BaseException:
-        program.kill()
-        raise
-    finally:
-        program.stderr.close()

@@ -6,14 +6,13 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from s3nap import pipeline
-from s3nap.errors import S3napError, VerificationError
+from s3nap.errors import VerificationError
 from s3nap.sources import census, dirstate
+from s3nap.sources.programs import feed
 from s3nap.sources.snapshot import Snapshot
 from s3nap.sources.tarstream import Gate, Member
 
@@ -53,15 +52,7 @@ class Tree:
         ]
         # the target must be tar's working directory: with -C it loses renamed directories (docs/tar.md 1)
         with _without_setgid(self._target):
-            tar = pipeline.start(argv, stdin=pipeline.PIPE, cwd=self._target)
-            try:
-                _feed(tar, self._gate.level(pieces))
-                tar.wait().check()
-            except BaseException:
-                tar.kill()
-                raise
-            finally:
-                tar.stderr.close()
+            feed(argv, self._gate.level(pieces), cwd=self._target)
 
     def _wanted(self) -> _Final:
         if self._state is None:
@@ -166,17 +157,3 @@ def _without_setgid(folder: Path) -> Iterator[None]:
         yield
     finally:
         folder.chmod(mode)
-
-
-def _feed(program: pipeline.Running, pieces: Iterator[bytes | memoryview]) -> None:
-    if program.stdin is None:
-        raise S3napError("tar has no input")
-    for piece in pieces:
-        try:
-            program.stdin.write(piece)
-        except BrokenPipeError:
-            # tar does not read what follows its end mark; what follows is to be verified all the same
-            program.wait().check()
-            deque(pieces, maxlen=0)
-    with contextlib.suppress(BrokenPipeError):
-        program.stdin.close()
