@@ -92,7 +92,8 @@ def _keys(base: Path) -> Path:
 def _tree(target: Path, size: int) -> Path:
     """Copy real files until there are ``size`` bytes."""
     total = 0
-    for folder, _, names in os.walk("/usr"):
+    for folder, below, names in os.walk("/usr"):
+        below.sort()  # the same tree each time
         for name in sorted(names):
             source = Path(folder, name)
             if source.is_symlink() or not source.is_file():

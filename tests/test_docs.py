@@ -6,10 +6,12 @@ import dataclasses
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -25,7 +27,12 @@ from s3nap.manifest import Encryption, Manifest, StoredObject
 from s3nap.sources.table import SOURCES
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/format.md")
+DOCUMENTS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md"))),
+)
 PACKAGE = ROOT / "s3nap"
 
 # an aws that knows folders only: what the chapter calls, and no more
@@ -86,6 +93,16 @@ def test_readme_conf_is_right(tmp_path: Path) -> None:
     assert set(jobs) == {"/etc", "/home", "/srv/www", "/opt"}
     assert jobs["/etc"].cycle == SimpleCycle(diffs=6, fulls=2)
     assert jobs["/opt"].cycle == SimpleCycle(frequency=28, diffs=0, fulls=3)
+
+
+def test_readme_conf_of_other_sources_is_right(tmp_path: Path) -> None:
+    """The chapter about databases shows a conf that loads, with every kind of source but Directory."""
+    chapter = text("README.md").partition("\n## Databases, repositories, commands")[2].partition("\n## ")[0]
+    match = re.search(r"```\n(.*?)```", chapter, re.DOTALL)
+    assert match is not None
+    conf = tmp_path / "main.conf"
+    conf.write_text(f"DiffDir /var/lib/s3nap\nBucket s3://my-backups\n{match[1]}")
+    assert {job.kind for job in config.load(conf, on_this_host=False).jobs} == set(SOURCES) - {"Directory"}
 
 
 def test_readme_names_every_command() -> None:
@@ -162,14 +179,15 @@ def chapter_script() -> str:
     return "\n".join(blocks) + "\n"
 
 
-def back_up(folder: Path, www: Path) -> Path:
-    """Make a FULL and a DIFF of ``www`` as host web1; return the folder that is the bucket."""
+def back_up(folder: Path, www: Path, project: Path, database: Path) -> Path:
+    """Make a FULL and a DIFF of all as host web1; return the folder that is the bucket."""
     bucket, diffs = folder / "bucket", folder / "diffs"
     bucket.mkdir(mode=0o700)
     diffs.mkdir(mode=0o700)
     conf = folder / "main.conf"
     lines = [f"DiffDir {diffs}", f"Bucket file://{bucket}", "GpgRecipient backup@s3nap.test", "Host web1"]
-    lines += ["<Cycle daily>", "Diffs 6", "Fulls 2", f"Directory {www}", "</Cycle>"]
+    lines += ["<Cycle daily>", "Diffs 6", "Fulls 2", f"Directory {www}", f"Subversion {project}", f"SQLite {database}"]
+    lines += ["</Cycle>"]
     conf.write_text("\n".join(lines) + "\n")
     for day, content in (("2026-11-21", "old"), ("2026-11-22", "new")):
         (www / "page").write_text(content)
@@ -190,7 +208,11 @@ def test_the_restore_chapter_runs_as_written(tmp_path: Path, gpg_home: GpgHome, 
     """On a bad day nobody debugs a README: its commands, pasted in order, restore both ways and with opened keys."""
     www = tmp_path / "srv" / "www"
     (www / "sub").mkdir(parents=True)
-    bucket = back_up(tmp_path, www)
+    project, database = tmp_path / "project", tmp_path / "app.db"
+    subprocess.run(["svnadmin", "create", project], check=True)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    bucket = back_up(tmp_path, www, project, database)
     strange = tmp_path / "strange"  # the strange machine
     strange.mkdir()
     export = ["gpg", "--batch", "--armor", "--export-secret-keys", gpg_home.recipient]
@@ -202,6 +224,7 @@ def test_the_restore_chapter_runs_as_written(tmp_path: Path, gpg_home: GpgHome, 
         (programs / name).chmod(0o755)
     target = strange / "restored"
     places = {"s3://my-backups/s3nap": f"file://{bucket}", "/mnt/restored": str(target), "/srv/www": str(www)}
+    places |= {"/srv/svn/project": str(project), "/var/lib/app/app.db": str(database), "/mnt/": f"{strange}/"}
     script = re.sub("|".join(map(re.escape, places)), lambda match: places[match[0]], chapter_script())
     path = f"{programs}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "GNUPGHOME": str(fresh_gpg_home)}
@@ -210,3 +233,10 @@ def test_the_restore_chapter_runs_as_written(tmp_path: Path, gpg_home: GpgHome, 
         there = restored / www.relative_to("/")
         assert (there / "page").read_text() == "new"
         assert (there / "sub").is_dir()
+    assert (strange / "app.db").read_bytes() == database.read_bytes()
+    uuids = [
+        subprocess.run(["svnlook", "uuid", path], check=True, capture_output=True).stdout
+        for path in (project, strange / "project")
+    ]
+    assert uuids[0] == uuids[1]
+    assert (strange / "project.svndump").read_bytes().startswith(b"SVN-fs-dump-format-version")
