@@ -6,12 +6,13 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint soak bench clean
 
 help:
 	@echo 'make demo    a backup, a change, a backup, a restore, in a temporary folder'
 	@echo 'make test    all tests (installs the programs they need where it may)'
 	@echo 'make lint    ruff and mypy'
+	@echo 'make soak    thirty simulated days with thousands of files (many minutes)'
 	@echo 'make bench   time uploads'
 	@echo 'make clean   remove what these made'
 
@@ -27,6 +28,9 @@ lint: $(VENV)/.tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: $(VENV)/.tools
+	S3NAP_SOAK_FILES=3000 $(BIN)/python -m pytest -n 2 tests/test_thirty_days.py
 
 bench: $(VENV)/.tools
 	$(BIN)/python benchmarks/upload.py

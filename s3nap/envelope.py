@@ -101,12 +101,11 @@ class Envelope:
 
     def encode(self, raw: memoryview, compression: Compression, level: int | None = None) -> Encoded:
         """Compress and encrypt one piece as a whole of its own."""
-        body, passphrase = self._sealed(lambda write: compression.encode(raw, write, level))
-        with body as view:
-            # bytes, not a view: a server connection sends them in one go, without Python's lock
-            whole = bytes(view)
-        raw_hash, digest = xxhash.xxh128_hexdigest(raw), hashlib.sha256(whole).hexdigest()
-        return Encoded(body=whole, sha256=digest, raw_size=len(raw), raw_hash=raw_hash, passphrase=passphrase)
+        with self._sealed(lambda write: compression.encode(raw, write, level)) as (sealed, passphrase):
+            # read, not mapped: a server connection sends bytes in one go, without Python's lock
+            body = os.pread(sealed, os.fstat(sealed).st_size, 0)
+        raw_hash, digest = xxhash.xxh128_hexdigest(raw), hashlib.sha256(body).hexdigest()
+        return Encoded(body=body, sha256=digest, raw_size=len(raw), raw_hash=raw_hash, passphrase=passphrase)
 
     def encode_file(self, plain: Path, packed: Path, compression: Compression, level: int | None = None) -> Encoded:
         """Compress a file into ``packed`` and encrypt that; memory does not grow with the file."""
@@ -124,21 +123,24 @@ class Envelope:
                 target.write(data)
                 write(data)
 
-            body, passphrase = self._sealed(fill)
+            with self._sealed(fill) as (sealed, passphrase):
+                body = mapped(sealed)
             size = source.tell()
         digest = hashlib.sha256(body).hexdigest()
         return Encoded(body=body, sha256=digest, raw_size=size, raw_hash=hasher.hexdigest(), passphrase=passphrase)
 
-    def _sealed(self, fill: Callable[[Write], None]) -> tuple[memoryview, str | None]:
-        """Encrypt what ``fill`` writes, where anything is encrypted; return it and its passphrase."""
+    @contextlib.contextmanager
+    def _sealed(self, fill: Callable[[Write], None]) -> Iterator[tuple[int, str | None]]:
+        """Encrypt what ``fill`` writes, where anything is encrypted; give the file in memory and its passphrase."""
         if self._gpg is None:
             with memory_file() as result:
                 fill(lambda data: _write(result, data))
-                return mapped(result), None
+                yield result, None
+            return
         passphrase = secrets.token_hex(_RANDOM_BYTES)
         sealed = self._gpg.encrypt(fill, passphrase)
         try:
-            return mapped(sealed), passphrase
+            yield sealed, passphrase
         finally:
             os.close(sealed)
 

@@ -15,12 +15,15 @@ from s3nap import access, report
 from s3nap.commands import logging, only_place
 from s3nap.envelope import read_passphrase
 from s3nap.errors import Exit, UsageError
+from s3nap.job import Conf
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.progress import on_terminal
 from s3nap.restore import KeySource, Reader, Restored, check_target, restore_stream, restore_tree
 from s3nap.sources import Loader, LoadOptions
-from s3nap.sources.table import make_loader
+from s3nap.sources.table import expanded, make_loader
+
+_FROM_CONF = {"db_host": "PostgreSQLHost", "db_port": "PostgreSQLPort", "defaults_file": "MySQLDefaultsFile"}
 
 
 def restore(  # noqa: PLR0913 - what the command line says
@@ -42,20 +45,30 @@ def restore(  # noqa: PLR0913 - what the command line says
         secret = passphrase_file or (place.conf["GpgPassphraseFile"] if place.conf is not None else None)
         source = KeySource(passphrase=read_passphrase(secret), files=keys)
         manifest = links[-1].manifest
+        wanted = options | _connection(place.conf, manifest.job, options)
         total = sum(link.manifest.raw_size for link in links)
         title = f"{readable(manifest.job)} of {manifest.day}"
         bar = on_terminal(quiet=bool(options["quiet"]))(title, total)
         with Reader(place.storage, source) as reader, bar as advance:
             if dry:
-                _check(reader, links, options)
+                _check(reader, links, wanted)
                 click.echo(f"would restore {title}: {len(links)} archives, {report.size(total)}")
                 return Exit.DONE
-            written, where = _write(reader, links, options, advance)
+            written, where = _write(reader, links, wanted, advance)
         for path in written.unread:
             logger.warning("not in the archive, for it could not be read when it was made: {}", path)
     if not options["quiet"] and options["target"] != "-":
         click.echo(report.restored_text(manifest, where, written.raw_size, time.monotonic() - begun))
     return Exit.WARNINGS if written.unread and not manifest.complete else Exit.DONE
+
+
+def _connection(conf: Conf | None, job: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return how the server is reached: as the command line says, else as the conf does for this job."""
+    here = next((each for each in expanded(conf.jobs) if each.name == job), None) if conf is not None else None
+    return {
+        option: options[option] or (here.settings[directive].value if here and directive in here.settings else None)
+        for option, directive in _FROM_CONF.items()
+    }
 
 
 def _write(

@@ -179,13 +179,13 @@ def _options(words: Words) -> Words:
 
 
 def _client_options(words: Words) -> Words:
-    if any(re.match(r"-p|--password", word) for word in words):
+    if any(re.match(r"-p|--pas", word) for word in words):
         raise ValueError("every user of this machine could read a password here; write it to MySQLDefaultsFile")
     return words
 
 
 def _pg_options(words: Words) -> Words:
-    if bad := next((word for word in words if re.match(r"-[FfWj]|--(format|file|password|jobs)", word)), None):
+    if bad := next((word for word in words if re.match(r"-[FfWj]|--(fo|fil(e\b|=|$)|pas|jo)", word)), None):
         raise ValueError(f"{bad!r} is not possible; PostgreSQLFormat chooses the format, ~/.pgpass holds passwords")
     return words
 

@@ -25,6 +25,8 @@ _LEFT_OUT = "[a-c]*.py"
 _EXPECTED = re.compile("both back up as host|is everything mounted")
 HANOI = "<Cycle hanoi>\nCycleType HanoiCycle\nDiscs 4\nDirectory TREE\n</Cycle>\n"
 
+SOAK = int(os.environ.get("S3NAP_SOAK_FILES", "0"))  # make soak: larger trees, and thirty days on S3 as well
+
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
@@ -82,7 +84,7 @@ def undisturbed(world: World, tree: Mutator, days: int) -> None:
 def test_thirty_days_local(local_world: World) -> None:
     """A DIFF chain and a Hanoi cycle over one wildly changing tree: each archive of each day restores exactly."""
     local_world.cycles = HANOI
-    undisturbed(local_world, Mutator(local_world.tree, seed=2, files=400), days=30)
+    undisturbed(local_world, Mutator(local_world.tree, seed=2, files=SOAK or 400), days=30)
 
 
 def test_six_days_on_s3(
@@ -95,7 +97,7 @@ def test_six_days_on_s3(
     bucket = f"Bucket s3://{make_bucket()}/pre/fix\nEndpoint {rclone_endpoint['url']}\nS3KeyFile {key_file}\n"
     world = World(tmp_path, scratch, f"{bucket}GpgRecipient {gpg_home.recipient}\nChunkSize 256K\n", cycles=HANOI)
     world.top = "Diffs 2\nFulls 2\n"
-    undisturbed(world, Mutator(world.tree, seed=3, files=150), days=6)
+    undisturbed(world, Mutator(world.tree, seed=3, files=SOAK or 150), days=30 if SOAK else 6)
 
 
 class Disturbed:

@@ -116,7 +116,7 @@ class CommandLoader:
 
     def level(self, manifest: Manifest, pieces: Iterator[bytes | bytearray]) -> None:
         """Run it, having said what is run."""
-        logger.info("{}: runs the command kept with the archive: {}", self._job, shlex.join(self._argv))
+        logger.warning("{}: runs the command kept with the archive: {}", self._job, shlex.join(self._argv))
         feed(self._argv, pieces, env={"S3NAP_LEVEL": str(self._level), "S3NAP_TYPE": manifest.type.value})
         self._level += 1
 
