@@ -212,7 +212,7 @@ def _measure(argv: Sequence[str]) -> Measured:
 def _resident(root: int) -> int:
     """Sum the resident memory of a process and all that descend from it, in bytes.
 
-    Proportionally: a child that has not yet called exec shares all of its parent's.
+    A child that has not yet called exec is still its parent: it is not counted twice.
     """
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
@@ -222,15 +222,16 @@ def _resident(root: int) -> int:
             except OSError:
                 continue
             parents.setdefault(parent, []).append(int(entry.name))
-    total, queue = 0, [root]
+    total, queue = 0, [(root, b"")]
     while queue:
-        pid = queue.pop()
-        queue += parents.get(pid, [])
+        pid, above = queue.pop()
         try:
-            shares = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         except OSError:
             continue
-        total += int(shares[1]) * 1024 if shares is not None else 0
+        queue += [(child, command) for child in parents.get(pid, [])]
+        total += pages * os.sysconf("SC_PAGE_SIZE") if command != above else 0
     return total
 
 
