@@ -113,9 +113,3 @@ class NothingMatchesError(S3napError):
     """No job, archive or file matches what was asked for."""
 
     status = Exit.NOTHING
-
-
-class InterruptedRunError(S3napError):
-    """The user or the system asked s3nap to stop."""
-
-    status = Exit.INTERRUPTED
