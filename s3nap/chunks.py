@@ -85,12 +85,6 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
         encoded.body = b""  # the bytes are sent: let them go while earlier chunks are waited for
         return result
 
-    def account(result: Sent) -> None:
-        totals.chunks += 1
-        totals.raw_size += result.encoded.raw_size
-        totals.stored_size += result.size
-        sent(result)
-
     def tasks() -> Iterator[Callable[[], Sent]]:
         for number in range(10**DIGITS):
             buffer = free.get()
@@ -104,7 +98,10 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
                 return
 
     for result in in_order(tasks(), count):
-        account(result)
+        totals.chunks += 1
+        totals.raw_size += result.encoded.raw_size
+        totals.stored_size += result.size
+        sent(result)
     return totals
 
 

@@ -22,7 +22,7 @@ from s3nap.errors import NoKeyError, ProgramError, UsageError, VerificationError
 from s3nap.gpg import Gpg, Write, mapped, memory_file
 from s3nap.logs import register_secret
 from s3nap.manifest import Encryption
-from s3nap.pipeline import Running
+from s3nap.pipeline import Running, write_all
 from s3nap.recipients import Recipient, resolve
 
 _RANDOM_BYTES = 32
@@ -134,7 +134,7 @@ class Envelope:
         """Encrypt what ``fill`` writes, where anything is encrypted; give the file in memory and its passphrase."""
         if self._gpg is None:
             with memory_file() as result:
-                fill(lambda data: _write(result, data))
+                fill(lambda data: write_all(result, data))
                 yield result, None
             return
         passphrase = secrets.token_hex(_RANDOM_BYTES)
@@ -151,12 +151,6 @@ class Envelope:
         return KeysWriter(
             self._gpg.start_envelope(target, [item.file for item in self.recipients], self._passphrase), target
         )
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 class KeysWriter:
@@ -257,7 +251,7 @@ class Opener:
         if promise.passphrase is None:
             return _unpack(memoryview(data), promise, write)
         with memory_file() as sealed:
-            _write(sealed, data)
+            write_all(sealed, data)
             packed = self.gpg.decrypt(sealed, promise.passphrase)
             try:
                 return _unpack(mapped(packed), promise, write)

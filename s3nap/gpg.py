@@ -59,29 +59,17 @@ class Gpg:
 
     def decrypt(self, source: int, passphrase: str) -> int:
         """Undo ``encrypt``; VerificationError unless gpg vouches for the whole message."""
-        with _secret(passphrase) as secret, tempfile.TemporaryFile() as status:
+        with _secret(passphrase) as secret, tempfile.TemporaryFile() as status, contextlib.ExitStack() as undo:
+            target = os.memfd_create("s3nap")
+            undo.callback(os.close, target)
             argv = [*_QUIET, *_LOOPBACK, str(secret), "--status-fd", str(status.fileno()), "-o", "-", "--decrypt"]
-            result = self._into_memory(argv, source, [secret, status.fileno()], error=VerificationError)
-            try:
-                check_status(status.fileno())
-            except VerificationError:
-                os.close(result)
-                raise
-            return result
-
-    def _into_memory(
-        self, argv: Sequence[str], source: int, pass_fds: Sequence[int], error: type[Exception] = ProgramError
-    ) -> int:
-        target = os.memfd_create("s3nap")
-        try:
             os.lseek(source, 0, os.SEEK_SET)
-            ended = pipeline.run(argv, stdin=source, stdout=target, env=self._env, pass_fds=pass_fds)
+            ended = pipeline.run(argv, stdin=source, stdout=target, env=self._env, pass_fds=[secret, status.fileno()])
             if ended.status != 0:
-                raise error(ended.describe())  # noqa: TRY301 - the descriptor must be closed for every reason
-        except BaseException:
-            os.close(target)
-            raise
-        return target
+                raise VerificationError(ended.describe())
+            check_status(status.fileno())
+            undo.pop_all()
+            return target
 
     def start_envelope(self, target: Path, recipients: Sequence[Path], passphrase: str | None) -> pipeline.Running:
         """Start gpg writing an envelope to ``target`` from its ``stdin``: to key files, or under a passphrase."""

@@ -77,9 +77,7 @@ class Running:
         """Write all of ``data`` to standard input, unbuffered; BrokenPipeError if the program reads no more."""
         if self.stdin is None:
             raise ProgramError(f"{self.argv[0]} has no input")
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self.stdin.fileno(), view) :]
+        write_all(self.stdin.fileno(), data)
 
     def close_stdin(self) -> None:
         """Tell the program that there is no more."""
@@ -133,6 +131,13 @@ class _quiet:  # noqa: N801 - reads as a statement
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         return kind is not None and issubclass(kind, OSError)
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of ``data``, in as many pieces as the system takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def kill_all() -> None:
@@ -196,13 +201,8 @@ def run(  # noqa: PLR0913 - as start
 ) -> Ended:
     """Start a program and wait for its end; the caller judges it."""
     program = start(argv, stdin=stdin, stdout=stdout, cwd=cwd, env=env, pass_fds=pass_fds)
-    try:
+    with program.ending():
         return program.wait()
-    except BaseException:
-        program.kill()
-        raise
-    finally:
-        program.stderr.close()
 
 
 def output(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:

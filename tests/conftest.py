@@ -93,3 +93,13 @@ def make_s3_storage(tmp_path: Path) -> Callable[[dict[str, str]], Storage]:
 @pytest.fixture
 def s3_storage(rclone_endpoint: dict[str, str], make_s3_storage: Callable[[dict[str, str]], Storage]) -> Storage:
     return make_s3_storage(rclone_endpoint)
+
+
+@pytest.fixture
+def ini(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        file = tmp_path / "logconfig.ini"
+        file.write_text(text)
+        return file
+
+    return write

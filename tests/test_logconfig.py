@@ -21,16 +21,6 @@ def _fresh() -> Iterator[None]:
     logger.configure(patcher=lambda _: None)
 
 
-@pytest.fixture
-def ini(tmp_path: Path) -> Callable[[str], Path]:
-    def write(text: str) -> Path:
-        file = tmp_path / "logconfig.ini"
-        file.write_text(text)
-        return file
-
-    return write
-
-
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

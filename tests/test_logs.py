@@ -33,16 +33,6 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logger.configure(patcher=lambda _: None)
 
 
-@pytest.fixture
-def ini(tmp_path: Path) -> Callable[[str], Path]:
-    def write(text: str) -> Path:
-        file = tmp_path / "logconfig.ini"
-        file.write_text(text)
-        return file
-
-    return write
-
-
 class Postman(socketserver.ThreadingTCPServer):
     """The least of an SMTP server: keeps mails, who sent them and to whom, and logins."""
 
