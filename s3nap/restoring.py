@@ -19,7 +19,8 @@ from s3nap.job import Conf
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.progress import on_terminal
-from s3nap.restore import KeySource, Reader, Restored, check_target, restore_stream, restore_tree
+from s3nap.reader import KeySource, Reader
+from s3nap.restore import Restored, check_target, restore_stream, restore_tree
 from s3nap.sources import Loader, LoadOptions
 from s3nap.sources.table import expanded, make_loader
 

@@ -9,7 +9,8 @@
                                   /runs/<run>            noted before the first put, gone when nothing is left to do
                                   /sweeps/<run>          archives whose deletion has begun
                                   /manifests/<run>.json  copies: manifests never change
-                                  /indexes/<run>.index.zst  listings, so that looking needs neither key nor network
+                                  /indexes/<run>.index.zst    what each archive holds, and what was there then,
+                                  /indexes/<run>.listing.zst  so that looking needs neither key nor network
 """
 
 from __future__ import annotations
@@ -80,14 +81,14 @@ class JobState:
         """Copies of manifests."""
         return self.folder / "manifests"
 
-    def index(self, run: str) -> Path | None:
-        """Return the copy of an archive's listing, compressed as the archive is; None if there is none."""
-        return next((self.folder / "indexes").glob(f"{run}.index*"), None)
+    def kept(self, run: str, role: str) -> Path | None:
+        """Return the copy of an archive's ``index`` or ``listing``, compressed as its suffix says; None without."""
+        return next((self.folder / "indexes").glob(f"{run}.{role}*"), None)
 
-    def keep_index(self, run: str, packed: Path, suffix: str) -> None:
-        """Keep a compressed listing."""
+    def keep(self, run: str, role: str, packed: Path, suffix: str) -> None:
+        """Keep an ``index`` or a ``listing``, compressed."""
         make_folder(self.folder / "indexes")
-        packed.replace(self.folder / "indexes" / f"{run}.index{suffix}")
+        packed.replace(self.folder / "indexes" / f"{run}.{role}{suffix}")
 
     def keep_state(self, run: str, state: Path) -> None:
         """Make a new state durable beside the installed one, to wait for the commit."""
@@ -161,9 +162,8 @@ class JobState:
         installed = self.installed()
         if installed is None or installed[0] != run:
             self.pending(run).unlink(missing_ok=True)
-        index = self.index(run)
-        if index is not None:
-            index.unlink()
+        for copy in (self.folder / "indexes").glob(f"{run}.*"):
+            copy.unlink()
 
 
 def make_folder(folder: Path) -> None:
