@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from s3nap.sources.tarstream import Gate, Member
 from s3nap.sources.tree import extract
 
 _HINTS = 3
+_PIECE = 1 << 20
+KINDS = {b"d": "directory", b"-": "file", b"l": "symlink", b"c": "device", b"b": "device", b"p": "fifo"}
 
 
 def bare(path: str) -> bytes:
@@ -90,10 +94,11 @@ class Picked:
 
 @dataclass(slots=True, kw_only=True)
 class Cost:
-    """What reading a selection takes: chunks, and their bytes as stored."""
+    """What reading a selection takes: chunks, and their bytes as stored and raw."""
 
     chunks: int = 0
     stored: int = 0
+    raw: int = 0
 
 
 def pick(links: Sequence[Archive], indexes: Indexes, selection: Selection) -> Picked:
@@ -160,6 +165,7 @@ def cost(reader: Reader, links: Sequence[Archive], picked: Picked) -> Cost:
         numbers = holding(starts(opened), spans(nodes))
         total.chunks += len(numbers)
         total.stored += sum(opened.lines[number].size for number in numbers)
+        total.raw += sum(opened.lines[number].raw_size for number in numbers)
     return total
 
 
@@ -217,3 +223,47 @@ def write(  # noqa: PLR0913 - what a person says on the command line
 def _ended(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
     yield from pieces
     yield memoryview(bytes(BLOCK))
+
+
+def contents_of(reader: Reader, links: Sequence[Archive], picked: Picked, path: str) -> Iterator[bytes]:
+    """Yield the contents of one file that was picked; UsageError if it is none."""
+    node = picked.nodes[bare(path)]
+    if node.kind != b"-":
+        to = f" to {os.fsdecode(node.link)}" if node.link else ""
+        raise UsageError(
+            f"{path} is no file but a {KINDS.get(node.kind, 'special file')}{to}: restore it into a folder"
+        )
+    if node.line.kind == b"h":
+        node = next(each for each in picked.all if each.line.path == node.line.link.removeprefix(b"./"))
+    archive = next(link for link in links if link.run == node.run)
+    pieces = read_spans(reader, reader.open(archive, whole=False), [(node.start, node.end)])
+    with tarfile.open(fileobj=_Joined(pieces), mode="r|") as stream:
+        member = stream.next()
+        found = member is not None and os.fsencode(member.name).removeprefix(b"./") == node.line.path
+        data = stream.extractfile(member) if member is not None and found and member.isreg() else None
+        if data is None:
+            raise VerificationError(f"{archive.manifest.at.data}: does not hold {path} where its index says")
+        while piece := data.read(_PIECE):
+            yield piece
+
+
+class _Joined(io.RawIOBase):
+    """Pieces as one file to read on."""
+
+    def __init__(self, pieces: Iterator[memoryview]) -> None:
+        self._pieces = pieces
+        self._held = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        parts: list[bytes] = []
+        while size > 0:
+            self._held = self._held or next(self._pieces, memoryview(b""))
+            if not self._held:
+                break
+            parts.append(bytes(self._held[:size]))
+            self._held = self._held[size:]
+            size -= len(parts[-1])
+        return b"".join(parts)

@@ -23,8 +23,10 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from s3nap.errors import LockedError, S3napError
+from s3nap.job import Conf
 from s3nap.names import ArchiveName, component
 
 
@@ -36,6 +38,11 @@ class DiffDir:
         self.root = root
         self.writable = writable
         self._folder = root / component(storage) / component(host)
+
+    @classmethod
+    def of(cls, conf: Conf, storage: str, *, writable: bool) -> Self:
+        """Return the part that belongs to the host of a conf and to the storage with this URL."""
+        return cls(conf["DiffDir"], f"{storage}@{conf['Endpoint'] or ''}", conf["Host"], writable=writable)
 
     @property
     def machine(self) -> str:
@@ -53,6 +60,11 @@ class DiffDir:
     def job(self, name: str) -> JobState:
         """Return the state of one job."""
         return JobState(self._folder / component(name), writable=self.writable)
+
+    def jobs(self) -> Iterator[JobState]:
+        """Yield the state of every job that anything is remembered of."""
+        folders = sorted(self._folder.iterdir()) if self._folder.is_dir() else []
+        yield from (JobState(folder, writable=self.writable) for folder in folders if folder.is_dir())
 
 
 class JobState:
