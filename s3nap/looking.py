@@ -211,7 +211,10 @@ def find(
 
 
 def _versions(outlook: Outlook, known: JobCatalog, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    """Yield a record for each path of a job that matches, with its versions and the days they are in."""
+    """Yield a record for each path of a job that matches, with its versions and the days they are in.
+
+    What a DIFF stores again is another version, be its size and time the same; a FULL stores all again.
+    """
     by_run = known.by_run
     chains = [links for each in known.archives if _is_tree(each) and (links := chain(each, by_run)) is not None]
     found: dict[bytes, list[tuple[Node, list[Archive]]]] = {}
@@ -221,8 +224,8 @@ def _versions(outlook: Outlook, known: JobCatalog, wanted: Wanted) -> Iterator[d
         looked = contents.setdefault(type(indexes), Contents(indexes, wanted))
         for path, node in looked.of(links).items():
             versions = found.setdefault(path, [])
-            if versions and versions[-1][0].version == node.version:
-                versions[-1][1].append(links[-1])
+            if versions and versions[-1][0].version == node.version and node.run in {versions[-1][0].run, links[0].run}:
+                versions[-1] = (node, [*versions[-1][1], links[-1]])
             else:
                 versions.append((node, [links[-1]]))
     for path in sorted(found):
@@ -259,6 +262,11 @@ def diff(
         for path in sorted(old.keys() & new.keys())
         if _differ(old[path], new[path])
     ]
+    record["rewritten"] = [
+        _record(new[path])
+        for path in sorted(old.keys() & new.keys())
+        if new[path].kind != b"d" and not _differ(old[path], new[path]) and _again(old[path], new[path], ends)
+    ]
     click.echo(report.document(record) if as_json else _diff_text(record))
     return Exit.DONE
 
@@ -270,6 +278,11 @@ def _differ(old: Node, new: Node) -> bool:
     return old.version != new.version
 
 
+def _again(old: Node, new: Node, ends: Sequence[Sequence[Archive]]) -> bool:
+    """Was it stored again by a DIFF, with the same size and time? Then only its contents could tell what changed."""
+    return new.run not in {old.run, ends[1][0].run}
+
+
 def _diff_text(record: Mapping[str, Any]) -> str:
     lines = []
     for sign, kind in (("+", "added"), ("-", "removed")):
@@ -277,6 +290,10 @@ def _diff_text(record: Mapping[str, Any]) -> str:
     lines += [
         one_line(f"M {each['path']}  {report.size(each['before']['size'])} -> {report.size(each['after']['size'])}")
         for each in record["changed"]
+    ]
+    lines += [
+        one_line(f"? {each['path']}  {report.size(each['size'])}, stored again with the same size and time")
+        for each in record["rewritten"]
     ]
     sums = {
         kind: f"{len(record[kind])} {kind} ({report.size(sum(each['size'] for each in record[kind]))})"
