@@ -32,8 +32,10 @@ LAYERS: Mapping[str, frozenset[str]] = {
         | {"chunks", "envelope", "compression", "gpg", "recipients"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify"}),
-    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}),
+    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify", "legacy", "legacyread"}),
+    "face": frozenset(
+        {"access", "when", "report", "commands", "options", "restoring", "legacyshow", "cli", "__main__"}
+    ),
 }
 
 ONLY_IN = {
