@@ -7,9 +7,10 @@ swapped, rotated or turned inside out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from s3nap.errors import VerificationError
+from s3nap.sources.renames import Pairs
 from s3nap.sources.tarheader import (
     BLOCK,
     PAX,
@@ -24,14 +25,12 @@ from s3nap.sources.tarheader import (
 )
 from s3nap.storage import Data
 
-Renames = Sequence[tuple[bytes, bytes]]
-
 _LISTING = b"GNU.dumpdir"
 _LONG = {b"L": b"path", b"K": b"linkpath"}
 _FOLDER, _OLD_FOLDER, _OLD_SPARSE = b"5", b"D", b"S"
 
 
-def modernized(pieces: Iterator[Data], renamed: Callable[[Renames], None]) -> Iterator[Data]:
+def modernized(pieces: Iterator[Data], renamed: Callable[[Pairs], None]) -> Iterator[Data]:
     """Yield the stream in the posix format, without rename records.
 
     ``renamed`` gets the pairs of an old and a new name before any byte of the stream is yielded, so that nobody else
@@ -71,7 +70,7 @@ def modernized(pieces: Iterator[Data], renamed: Callable[[Renames], None]) -> It
     yield from reader.rest()
 
 
-def split(listing: bytes) -> tuple[Renames, bytes]:
+def split(listing: bytes) -> tuple[Pairs, bytes]:
     """Take the rename records out of a directory's listing, which keeps its length.
 
     A record is ``R`` and the old name, then ``T`` and the new one. An empty name stands for a temporary one (made in

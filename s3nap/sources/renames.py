@@ -18,32 +18,55 @@ from s3nap.errors import VerificationError
 _BAD = frozenset({b"", b".", b".."})
 
 
-def replay(root: Path, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-    """Give directories below ``root`` their new names; old and new ones are relative to it.
+Pairs = Sequence[tuple[bytes, bytes]]
 
-    All names are those before and after all of the renames. What stands where a directory goes is removed. Nobody
-    else may work on the tree. A directory that is not there is left to the comparison afterwards. No link is followed.
+
+def replay(root: Path, pairs: Pairs) -> Pairs:
+    """Give directories below ``root`` their new names, and return what was renamed; names are relative to it.
+
+    All are renamed at once: a new name is that after all of it. Of old names tar writes some as they were before, and
+    some as they are after a directory above was renamed. What stands where a directory goes is removed. Nobody else
+    may work on the tree; no link is followed. A directory that is not there is left to the comparison afterwards.
     Raises VerificationError for a name that could lead out of the tree.
     """
     for name in (name for pair in pairs for name in pair):
         if not _BAD.isdisjoint(name.split(b"/")):
             raise VerificationError(f"holds a rename record with a dangerous name: {os.fsdecode(name)}")
     base = os.fsencode(root)
+    found = _found(base, pairs)
     aside = os.fsencode(tempfile.mkdtemp(prefix=".s3nap-", dir=root))
     try:
-        moved = []
         # what is in another is taken out first, and put in last
-        for number, (old, new) in enumerate(sorted(pairs, key=lambda pair: _depth(pair[0]), reverse=True)):
-            if all(_is_folder(path) for path in _steps(base, old)):
-                os.rename(os.path.join(base, old), os.path.join(aside, b"%d" % number))
-                moved.append((number, new))
-            else:
-                logger.debug("renamed, but not there: {}", os.fsdecode(old))
-        for number, new in sorted(moved, key=lambda each: _depth(each[1])):
+        for number, (old, _) in sorted(enumerate(found), key=lambda each: _depth(each[1][0]), reverse=True):
+            os.rename(os.path.join(base, old), os.path.join(aside, b"%d" % number))
+        for number, (_, new) in sorted(enumerate(found), key=lambda each: _depth(each[1][1])):
             _make_room(base, new)
             os.rename(os.path.join(aside, b"%d" % number), os.path.join(base, new))
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    return found
+
+
+def _found(base: bytes, pairs: Pairs) -> Pairs:
+    """Return the pairs of which the old directory is there, with its name as it is before all renames."""
+    found: dict[bytes, bytes] = {}
+    for old, new in pairs:
+        names = (name for name in _names(old, pairs) if name not in found)
+        there = next((name for name in names if all(map(_is_folder, _steps(base, name)))), None)
+        if there is not None:
+            found[there] = new
+        else:
+            logger.debug("renamed, but not there: {}", os.fsdecode(old))
+    return list(found.items())
+
+
+def _names(name: bytes, pairs: Pairs) -> Iterator[bytes]:
+    """Yield an old name, and what it was before directories above it were renamed."""
+    yield name
+    for pair in sorted(pairs, key=lambda each: len(each[1]), reverse=True):
+        old, new = pair
+        if name.startswith(new + b"/"):
+            yield from _names(old + name[len(new) :], [each for each in pairs if each != pair])
 
 
 def links(root: Path) -> set[bytes]:
