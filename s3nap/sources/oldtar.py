@@ -7,7 +7,7 @@ swapped, rotated or turned inside out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from s3nap.errors import VerificationError
 from s3nap.sources.renames import Pairs
@@ -30,44 +30,69 @@ _LONG = {b"L": b"path", b"K": b"linkpath"}
 _FOLDER, _OLD_FOLDER, _OLD_SPARSE = b"5", b"D", b"S"
 
 
-def modernized(pieces: Iterator[Data], renamed: Callable[[Pairs], None]) -> Iterator[Data]:
+def modernized(pieces: Iterator[Data], renamed: Callable[[Pairs, Mapping[bytes, bytes]], None]) -> Iterator[Data]:
     """Yield the stream in the posix format, without rename records.
 
-    ``renamed`` gets the pairs of an old and a new name before any byte of the stream is yielded, so that nobody else
-    works on the tree meanwhile. Raises VerificationError for what s3napback never wrote.
+    ``renamed`` gets the pairs of an old and a new name, and the listings of all directories, before any byte of the
+    stream is yielded, so that nobody else works on the tree meanwhile. Raises VerificationError for what s3napback
+    never wrote.
     """
     reader = PieceReader(pieces)
-    said: dict[bytes, bytes] = {}  # of the member that comes
-    before: list[bytes] = []
-    begun = long = False
-    while (header := whole(reader.take(BLOCK))).count(0) != BLOCK:
-        kind, size = header[156:157], number(header[124:136])
-        if kind == PAX or kind in _LONG:
-            body = reader.take(padded(bounded(size)))
-            said |= pax_records(body[:size]) if kind == PAX else {_LONG[kind]: body[:size].rstrip(b"\0")}
-            before += [header, body]
-            long |= kind in _LONG
-            continue
-        if kind == _OLD_SPARSE:
-            raise VerificationError("holds a sparse file in tar's old format, which s3napback never stored: use tar")
-        new = long or kind == _OLD_FOLDER
-        if kind == _OLD_FOLDER:
-            said[_LISTING] = reader.take(padded(bounded(size)))[:size]
-            header = header[:124] + b"%011o\0" % 0 + header[136:156] + _FOLDER + header[157:]
-            size = 0
-        if _LISTING in said:
-            pairs, said[_LISTING] = split(said[_LISTING])
-            if pairs and begun:
+    pairs: Pairs = []
+    listings: dict[bytes, bytes] = {}
+    held: list[bytes] = []  # with renames: the directories, which all stand at the beginning
+    begun = False
+    while True:
+        header, said, before = _next(reader)
+        listing = said.get(_LISTING)
+        if listing is not None:
+            more, kept = split(listing)
+            if more and begun:
                 raise VerificationError("holds a rename record that is not at its beginning")
-            if pairs:
-                renamed(pairs)
-                new = True
+            if more:
+                pairs = more
+                before = pax_header(said | {_LISTING: kept})
+            name = said.get(b"path") or header[:100].partition(b"\0")[0]
+            listings |= {name.rstrip(b"/"): kept} if pairs else {}
         begun = True
-        yield from (pax_header(said), posix(header)) if new else (*before, header)
-        yield from reader.copy(padded(number(said[b"size"]) if b"size" in said else size))
-        said, before, long = {}, [], False
-    yield header
+        if pairs and listing is not None:
+            held += [before, header]
+            continue
+        if pairs:
+            renamed(pairs, listings)
+            yield from held
+            pairs, listings, held = [], {}, []
+        yield from (before, header)
+        if header.count(0) == BLOCK:
+            break
+        yield from reader.copy(padded(number(said[b"size"]) if b"size" in said else number(header[124:136])))
     yield from reader.rest()
+
+
+def _next(reader: PieceReader) -> tuple[bytes, dict[bytes, bytes], bytes]:
+    """Return a member's header, what extended headers say of it, and these; of the end mark its first block."""
+    said: dict[bytes, bytes] = {}
+    before = b""
+    old = False
+    while True:
+        header = whole(reader.take(BLOCK))
+        kind = header[156:157]
+        if header.count(0) == BLOCK or not (kind == PAX or kind in _LONG):
+            break
+        size = number(header[124:136])
+        body = reader.take(padded(bounded(size)))
+        said |= pax_records(body[:size]) if kind == PAX else {_LONG[kind]: body[:size].rstrip(b"\0")}
+        before += header + body
+        old |= kind in _LONG
+    if kind == _OLD_SPARSE:
+        raise VerificationError("holds a sparse file in tar's old format, which s3napback never stored: use tar")
+    if kind == _OLD_FOLDER:
+        size = number(header[124:136])
+        said[_LISTING] = reader.take(padded(bounded(size)))[:size]
+        header = header[:124] + b"%011o\0" % 0 + header[136:156] + _FOLDER + header[157:]
+    if old or kind == _OLD_FOLDER:
+        return posix(header), said, pax_header(said)
+    return header, said, before
 
 
 def split(listing: bytes) -> tuple[Pairs, bytes]:

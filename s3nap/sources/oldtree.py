@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from s3nap.sources.census import path_hash
@@ -25,6 +25,7 @@ class OldTree(Tree):
         super().__init__(target, work, None, keep=False, numeric_owner=numeric_owner)
         self._gapped = gapped
         self._levels: list[Pairs] = []  # the renames of each
+        self._arrived: list[bytes] = []  # directories that this level says were renamed
         self._seen: set[int] = set()
         self._owed: set[int] = set()  # listed as about to be stored, and not stored since
         self._excluded: set[int] = set()
@@ -33,16 +34,18 @@ class OldTree(Tree):
     def level(self, pieces: Iterator[Data]) -> None:
         """Extract one level; VerificationError if it holds what must not be extracted, ProgramError if tar fails."""
         self._levels.append([])
+        self._arrived = []
         super().level(modernized(pieces, self._rename))
 
-    def _rename(self, pairs: Pairs) -> None:
-        self._levels[-1] = replay(self._target, pairs)
+    def _rename(self, pairs: Pairs, listings: Mapping[bytes, bytes]) -> None:
+        self._arrived = [new for _, new in pairs]
+        self._levels[-1] = replay(self._target, pairs, listings)
         self._gate.relinked(links(self._target))
 
     def _listing(self, folder: bytes, listing: bytes) -> None:
         self._note(folder, listing)
         # a new name that was not about to be stored is an excluded one, unless its directory came from elsewhere
-        settled = not any(_under(folder, new) for _, new in self._levels[-1])
+        settled = not any(_under(folder, new) for new in self._arrived)
         for entry in filter(None, listing.split(b"\0")):
             path = entry[1:] if folder == b"." else folder + b"/" + entry[1:]
             name = path_hash(path)

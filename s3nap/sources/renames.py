@@ -8,10 +8,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-from loguru import logger
 
 from s3nap.errors import VerificationError
 
@@ -21,19 +19,21 @@ _BAD = frozenset({b"", b".", b".."})
 Pairs = Sequence[tuple[bytes, bytes]]
 
 
-def replay(root: Path, pairs: Pairs) -> Pairs:
+def replay(root: Path, pairs: Pairs, listings: Mapping[bytes, bytes]) -> Pairs:
     """Give directories below ``root`` their new names, and return what was renamed; names are relative to it.
 
     All are renamed at once: a new name is that after all of it. Of old names tar writes some as they were before, and
-    some as they are after a directory above was renamed. What stands where a directory goes is removed. Nobody else
-    may work on the tree; no link is followed. A directory that is not there is left to the comparison afterwards.
+    some as they are after a directory above was renamed; and one level after a swap it repeats the records, to no
+    purpose. So ``listings`` (of this level, by new name) decide: a directory comes from where most is of what it kept.
+    What stands where a directory goes is removed. Nobody else may work on the tree; no link is followed. What is not
+    there is left to the comparison afterwards.
     Raises VerificationError for a name that could lead out of the tree.
     """
     for name in (name for pair in pairs for name in pair):
         if not _BAD.isdisjoint(name.split(b"/")):
             raise VerificationError(f"holds a rename record with a dangerous name: {os.fsdecode(name)}")
     base = os.fsencode(root)
-    found = _found(base, pairs)
+    found = _found(base, pairs, listings)
     aside = os.fsencode(tempfile.mkdtemp(prefix=".s3nap-", dir=root))
     try:
         # what is in another is taken out first, and put in last
@@ -47,17 +47,28 @@ def replay(root: Path, pairs: Pairs) -> Pairs:
     return found
 
 
-def _found(base: bytes, pairs: Pairs) -> Pairs:
-    """Return the pairs of which the old directory is there, with its name as it is before all renames."""
+def _found(base: bytes, pairs: Pairs, listings: Mapping[bytes, bytes]) -> Pairs:
+    """Return the pairs that bring what is needed, with the old name as it is before all renames."""
     found: dict[bytes, bytes] = {}
     for old, new in pairs:
-        names = (name for name in _names(old, pairs) if name not in found)
-        there = next((name for name in names if all(map(_is_folder, _steps(base, name)))), None)
-        if there is not None:
+        kept = [entry for entry in listings.get(new, b"").split(b"\0") if entry[:1] in {b"N", b"D"}]
+        names = [name for name in _names(old, pairs) if name not in found and _is_there(base, name)]
+        there = max(names, key=lambda name: _fitting(base, name, kept), default=None)
+        # what kept nothing is stored anew, and need not come from anywhere
+        if there is not None and _fitting(base, there, kept) >= max(1, _fitting(base, new, kept)):
             found[there] = new
-        else:
-            logger.debug("renamed, but not there: {}", os.fsdecode(old))
     return list(found.items())
+
+
+def _is_there(base: bytes, name: bytes) -> bool:
+    return all(map(_is_folder, _steps(base, name)))
+
+
+def _fitting(base: bytes, name: bytes, kept: Sequence[bytes]) -> int:
+    """Count what a directory has of the entries that were not stored again."""
+    folder = os.path.join(base, name)
+    paths = ((entry[:1] == b"D", os.path.join(folder, entry[1:])) for entry in kept)
+    return sum(os.path.lexists(path) and _is_folder(path) == wanted for wanted, path in paths)
 
 
 def _names(name: bytes, pairs: Pairs) -> Iterator[bytes]:
