@@ -68,7 +68,7 @@ def restore(  # noqa: PLR0913 - what the command line says
 ) -> int:
     """Restore what s3napback stored: a directory into a folder, anything else into a file or standard output."""
     if useless := sorted(name for name, value in options.items() if value and name not in _KNOWN | _PLACE):
-        flags = ", ".join("--" + name.replace("_", "-") for name in useless)
+        flags = ", ".join("PATH" if name == "paths" else "--" + name.replace("_", "-") for name in useless)
         raise UsageError(f"{flags}: means nothing for archives of s3napback; leave it out with --legacy")
     if not target:
         raise UsageError("--legacy restores into a folder, or a file for what is no directory: give --target")

@@ -146,15 +146,18 @@ def plan_text(plan: Forecast) -> str:
 
 
 def _spans(days: Sequence[date]) -> str:
-    """Write days as ranges of consecutive ones."""
-    spans: list[list[date]] = []
+    return f"{len(days)} days: {spans(days)}" if days else "nothing"
+
+
+def spans(days: Sequence[date]) -> str:
+    """Write days, in their order, with ranges of consecutive ones."""
+    ranges: list[list[date]] = []
     for day in days:
-        if spans and (day - spans[-1][1]).days == 1:
-            spans[-1][1] = day
+        if ranges and (day - ranges[-1][1]).days <= 1:
+            ranges[-1][1] = day
         else:
-            spans.append([day, day])
-    words = [f"{first}" if first == last else f"{first} to {last}" for first, last in spans]
-    return f"{len(days)} days: {', '.join(words)}" if days else "nothing"
+            ranges.append([day, day])
+    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in ranges)
 
 
 def plan_json(plan: Forecast) -> str:

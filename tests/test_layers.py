@@ -32,9 +32,13 @@ LAYERS: Mapping[str, frozenset[str]] = {
         | {"chunks", "envelope", "compression", "gpg", "recipients"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify", "legacy", "legacyread"}),
+    "acts": frozenset(
+        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
+        | {"reader", "contents", "ranges", "picking"}
+        | {"legacy", "legacyread"}
+    ),
     "face": frozenset(
-        {"access", "when", "report", "commands", "options", "restoring", "legacyshow", "cli", "__main__"}
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "legacyshow", "cli", "__main__"}
     ),
 }
 

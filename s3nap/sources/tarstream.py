@@ -61,8 +61,17 @@ class Gate:
 
         Raises VerificationError on the first member that must not be extracted.
         """
-        self._folders = set()
         reader = PieceReader(pieces)
+        yield from self._members(reader)
+        yield bytes(BLOCK)
+        yield from reader.rest()
+
+    def members(self, pieces: Iterator[Data]) -> Iterator[bytes | memoryview]:
+        """Yield the members of a stream, as ``level`` does, but neither its end mark nor what follows."""
+        yield from self._members(PieceReader(pieces))
+
+    def _members(self, reader: PieceReader) -> Iterator[bytes | memoryview]:
+        self._folders = set()
         pax: dict[bytes, bytes] = {}
         before: list[bytes] = []
         while (header := whole(reader.take(BLOCK))).count(0) != BLOCK:
@@ -81,8 +90,6 @@ class Gate:
             else:
                 deque(data, maxlen=0)
             pax, before = {}, []
-        yield header
-        yield from reader.rest()
 
     def _judge(self, member: Member) -> None:
         name = member.bare
