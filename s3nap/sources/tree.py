@@ -102,7 +102,7 @@ def extract(stream: Iterator[Data], target: Path, *options: str, numeric_owner: 
     """Have tar write a stream that the gate has let pass into ``target``; ProgramError if it fails."""
     attributes = "*" if os.geteuid() == 0 else "user.*"
     argv = [
-        *("tar", "--extract", "--preserve-permissions", "--acls", "--selinux", "--xattrs"),
+        *("tar", "--extract", "--delay-directory-restore", "--preserve-permissions", "--acls", "--selinux", "--xattrs"),
         *(f"--xattrs-include={attributes}", "--file=-", *options),
         *(["--numeric-owner"] if numeric_owner else []),
     ]
