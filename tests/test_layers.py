@@ -33,9 +33,13 @@ LAYERS: Mapping[str, frozenset[str]] = {
     ),
     "policy": frozenset({"plan", "forecast"}),
     "acts": frozenset(
-        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"} | {"reader", "contents", "ranges", "picking"}
+        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
+        | {"reader", "contents", "ranges", "picking"}
+        | {"legacy", "legacyread"}
     ),
-    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "looking", "cli", "__main__"}),
+    "face": frozenset(
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "legacyshow", "cli", "__main__"}
+    ),
 }
 
 ONLY_IN = {
