@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from s3nap import __version__, options
+from s3nap import __version__, housekeeping, options
 from s3nap.errors import ConfError, Exit, S3napError
 
 _CONF_FOLDERS = (Path("/etc/s3nap"), Path("/etc/s3napback"))
@@ -95,7 +95,7 @@ def plan(**chosen: Any) -> int:  # noqa: ANN401
     """Print the calendar: what runs when, as what, and what stays restorable."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.plan(**_with_confs(chosen))
+    return commands.plan(**options.with_confs(chosen))
 
 
 @cli.command(name="list")
@@ -107,7 +107,7 @@ def list_(**chosen: Any) -> int:  # noqa: ANN401
     """List the archives that are stored, and whether each restores."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.list_archives(**_with_confs(chosen))
+    return commands.list_archives(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -139,7 +139,7 @@ def restore(**chosen: Any) -> int:  # noqa: ANN401
     """
     from s3nap.restoring import restore as act  # noqa: PLC0415
 
-    return act(**_with_confs(chosen))
+    return act(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -150,7 +150,7 @@ def recipe(**chosen: Any) -> int:  # noqa: ANN401
     """Print the script that restores an archive with sh, gpg and tar, without s3nap."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.recipe(**_with_confs(chosen))
+    return commands.recipe(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -161,7 +161,7 @@ def hold(**chosen: Any) -> int:  # noqa: ANN401
     """Keep an archive, and all it needs, whatever the cycle says."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("hold", **_with_confs(chosen))
+    return commands.mark("hold", **options.with_confs(chosen))
 
 
 @cli.command()
@@ -172,7 +172,10 @@ def release(**chosen: Any) -> int:  # noqa: ANN401
     """Accept an archive whose source looked empty; or end a hold."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("released", **_with_confs(chosen))
+    return commands.mark("released", **options.with_confs(chosen))
+
+
+housekeeping.register(cli)
 
 
 @cli.group()
@@ -186,7 +189,7 @@ def validate(**chosen: Any) -> int:  # noqa: ANN401
     """Check confs; all that is wrong is shown at once."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.validate(**_with_confs(chosen))
+    return commands.validate(**options.with_confs(chosen))
 
 
 @config.command()
@@ -197,7 +200,7 @@ def show(**chosen: Any) -> int:  # noqa: ANN401
     """Print the effective values of every job, and where each came from."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.show(**_with_confs(chosen))
+    return commands.show(**options.with_confs(chosen))
 
 
 @config.command()
@@ -225,13 +228,6 @@ def _named(name: str) -> Path:
         known = ", ".join(sorted(cli.commands))
         raise click.UsageError(f"{name} is neither a command ({known}) nor a conf in /etc/s3nap or /etc/s3napback")
     return found
-
-
-def _with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
-    if not chosen["confs"] and not chosen.get("bucket"):
-        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
-        raise click.UsageError(f"give {places}")
-    return chosen
 
 
 def _interrupt(_number: int, _frame: object) -> None:

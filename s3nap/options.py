@@ -94,3 +94,11 @@ at = click.option(
     show_default=True,
     help="A date or time, latest, 3d (ago), slot:3 or a run id.",
 )
+
+
+def with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return the options; click.UsageError unless they say where."""
+    if not chosen["confs"] and not chosen.get("bucket"):
+        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
+        raise click.UsageError(f"give {places}")
+    return chosen

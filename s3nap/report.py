@@ -91,6 +91,25 @@ def _state(record: Mapping[str, Any]) -> Iterable[str]:
         yield "kept for others"
 
 
+def swept_text(records: Sequence[Mapping[str, Any]], *, became: bool) -> str:
+    """Draw what is to be swept, or with ``became`` what was."""
+    heads = ["Host", "Job", "Day", "Slot", "Type", "Run", "Size", "Why", *(["Result"] if became else [])]
+    table = _table(heads, right={"Slot", "Size"})
+    for record in records:
+        table.add_row(
+            one_line(record["host"]),
+            one_line(readable(record["job"])),
+            record["day"] or "",
+            str(record["slot"]),
+            record["type"],
+            record["run"],
+            size(record["stored_size"]),
+            record["why"],
+            *([record["result"]] if became else []),
+        )
+    return _drawn(table)
+
+
 def results_text(results: Sequence[Result]) -> str:
     """Draw the summary at the end of a run."""
     right = {"Slot", "In", "Stored", "Files", "Time"}
@@ -141,11 +160,11 @@ def plan_text(plan: Forecast) -> str:
         table.add_row(shown, *cells)
     after = _table(["Job", "Restorable in the end", "Archives at most"], right={"Archives at most"})
     for job, days in plan.restorable.items():
-        after.add_row(one_line(readable(job)), _spans(days), str(plan.most[job]))
+        after.add_row(one_line(readable(job)), spans(days), str(plan.most[job]))
     return _drawn(table) + "\n" + _drawn(after)
 
 
-def _spans(days: Sequence[date]) -> str:
+def spans(days: Sequence[date]) -> str:
     """Write days as ranges of consecutive ones."""
     spans: list[list[date]] = []
     for day in days:

@@ -49,6 +49,10 @@ class DiffDir:
             write_whole(path, machine.encode() + b"\n")
         return machine
 
+    def jobs(self) -> list[JobState]:
+        """Return the states of all jobs that have any, those that the conf no longer has too."""
+        return [JobState(lock.parent, writable=self.writable) for lock in sorted(self._folder.glob("*/lock"))]
+
     def job(self, name: str) -> JobState:
         """Return the state of one job."""
         return JobState(self._folder / component(name), writable=self.writable)

@@ -29,11 +29,14 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "sources": frozenset({"sources.*"}),
     "middle": frozenset(
         {"directives", "values", "config", "confscope", "conftext", "hostcheck", "catalog", "liveness", "recipe"}
-        | {"chunks", "envelope", "compression", "gpg", "recipients"}
+        | {"chunks", "envelope", "compression", "gpg", "recipients", "leftovers"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify"}),
-    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}),
+    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify", "prune"}),
+    "face": frozenset(
+        {"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}
+        | {"housekeeping", "deleting"}
+    ),
 }
 
 ONLY_IN = {
