@@ -1,4 +1,4 @@
-"""The commands that look after a storage, for who runs it: ``prune``, ``rm``."""
+"""The commands that look after a storage, for who runs it: ``prune``, ``rm``, ``storage``, ``iam``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _dry = click.option("-n", "--dry-run", "dry", is_flag=True, help="Show what woul
 
 def register(cli: click.Group) -> None:
     """Add these commands to the command line."""
-    for command in (prune, rm):
+    for command in (prune, rm, storage, iam):
         cli.add_command(command)
 
 
@@ -49,3 +49,36 @@ def rm(**chosen: Any) -> int:  # noqa: ANN401
     from s3nap import deleting  # noqa: PLC0415
 
     return deleting.rm(**options.with_confs(chosen))
+
+
+@click.group()
+def storage() -> None:
+    """Look at the storage itself."""
+
+
+@storage.command(name="test")
+@options.as_json
+@options.reading
+def storage_test(**chosen: Any) -> int:  # noqa: ANN401
+    """Try what s3nap relies on, and say what works there and what will be missing.
+
+    Stores a few small objects under s3nap-storage-test-..., and removes them. Ends with 0 when all that is essential
+    works; what is denied is not broken: a host may do with put alone.
+    """
+    from s3nap import probing  # noqa: PLC0415
+
+    return probing.storage_test(**options.with_confs(chosen))
+
+
+@click.command()
+@click.argument("role", required=False, type=click.Choice(["host", "host-catalog", "restorer", "janitor"]))
+@click.option("--host", help="For the archives of this host (default: the conf's).")
+@options.common
+def iam(**chosen: Any) -> int:  # noqa: ANN401
+    """Print the least AWS policy of a role (all without one), from the conf.
+
+    host may only put; host-catalog may read its own catalog, too; restorer reads; janitor lists and deletes.
+    """
+    from s3nap import probing  # noqa: PLC0415
+
+    return probing.iam(**options.with_confs(chosen))

@@ -29,13 +29,13 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "sources": frozenset({"sources.*"}),
     "middle": frozenset(
         {"directives", "values", "config", "confscope", "conftext", "hostcheck", "catalog", "liveness", "recipe"}
-        | {"chunks", "envelope", "compression", "gpg", "recipients", "leftovers"}
+        | {"chunks", "envelope", "compression", "gpg", "recipients", "leftovers", "policies"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify", "prune"}),
+    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify", "prune", "probe"}),
     "face": frozenset(
         {"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}
-        | {"housekeeping", "deleting"}
+        | {"housekeeping", "deleting", "probing"}
     ),
 }
 
