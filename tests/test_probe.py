@@ -60,7 +60,7 @@ def test_good_storages_are_found_good_and_left_clean(
 
 
 def test_versions_and_locks_are_seen_and_scratch_versions_go(moto_endpoint: dict[str, str], tmp_path: Path) -> None:
-    """On a bucket with versions nothing hidden stays behind; a default retention, which keeps what must go, is named."""
+    """On a bucket with versions nothing hidden stays behind; a default retention, which keeps all, is named."""
     bucket = f"test-{secrets.token_hex(6)}"
     client = boto3.Session("test", "test", region_name="us-east-1").client("s3", endpoint_url=moto_endpoint["url"])
     client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
