@@ -48,7 +48,7 @@ ONLY_IN = {
     "pty": "pipeline",
 }
 STARTS_PROGRAMS = ("system", "popen", "spawn", "posix_spawn", "exec", "fork")
-PURE = frozenset({"cycle", "plan", "liveness", "forecast"})
+PURE = frozenset({"cycle", "plan", "liveness", "forecast", "policies"})
 IMPURE = frozenset({"os", "time", "socket", "pathlib", "random"})
 ASKS_THE_TIME = frozenset({"today", "now", "utcnow"})
 SHAPELESS = frozenset({"utils", "util", "helpers", "helper", "manager", "base", "common", "misc"})
