@@ -156,7 +156,7 @@ def test_runs_of_others_go_when_they_are_seven_days_old_by_the_storages_clock(tm
             world.state.forget("runs", at.run)
         left.append(_leave(world, number))
     young, old, noted = left
-    _age(world, [old])
+    _age(world, [old, *world.runs])
     _age(world, [young], 6 * 86400)
     janitor = _janitor(world)
     assert [each["run"] for each in json.loads(call("prune", "-n", "--json", "-c", janitor.conf).out)] == [old]
