@@ -73,8 +73,7 @@ def _sweep_of(place: Place, *, dry: bool) -> Prune:
     """Return the sweep of the host that a place means; what the conf says counts for the conf's host alone."""
     conf = place.conf if place.conf is not None and place.host == place.conf["Host"] else None
     return Prune(
-        place.storage,
-        place.host,
+        Catalog(place.storage, place.host),
         today=day_number(_today()),
         jobs=place.jobs if conf is not None else (),
         conf=conf.file.name if conf is not None else None,
@@ -204,7 +203,11 @@ def _consequences(place: Place, known: JobCatalog, going: Sequence[Archive]) -> 
         f"{report.size(item.manifest.stored_size)}"
         for item in going
     ]
-    lines.append(f"remains: {report.spans(days)}" if days else "remains: NOTHING of this job can be restored any more")
+    lines.append(
+        f"remains: {len(days)} days: {report.spans(days)}"
+        if days
+        else "remains: NOTHING of this job can be restored any more"
+    )
     # the state of a machine is that of its newest archive
     for machine in sorted({item.manifest.machine for item in going}):
         newest = max(item.run for item in known.archives if item.manifest.machine == machine)

@@ -19,7 +19,6 @@ from s3nap.manifest import Archive
 from s3nap.names import ArchiveName
 from s3nap.sources.table import job_of
 from s3nap.state import DiffDir, JobState
-from s3nap.storage import Storage
 from s3nap.upkeep import Fate, clear, remove, repair
 
 
@@ -57,7 +56,7 @@ class Plan:
 
 
 class Prune:
-    """The sweep of one host in one storage.
+    """The sweep of one host's catalog.
 
     ``jobs`` and ``conf`` (its file's name) are what is known of that host; without them only leftovers go, for which
     archives are live is not known. ``diffdir`` is that host's own, if this is the host: it gives the locks.
@@ -65,8 +64,7 @@ class Prune:
 
     def __init__(  # noqa: PLR0913 - what it rests on
         self,
-        storage: Storage,
-        host: str,
+        catalog: Catalog,
         *,
         today: int,
         jobs: Sequence[Job] = (),
@@ -75,11 +73,9 @@ class Prune:
         diffdir: DiffDir | None = None,
     ) -> None:
         """Nothing is read before it is asked for."""
-        self.host = host
-        self._storage, self._today = storage, today
+        self._catalog, self._today = catalog, today
         self._jobs, self._conf, self._machine = jobs, conf, machine
         self._diffdir = diffdir
-        self._catalog = Catalog(storage, host)
 
     # what is to go
 
@@ -88,7 +84,7 @@ class Prune:
 
         Changes nothing. Raises DeniedError where listing is denied.
         """
-        found = leftovers.find(self._storage, self.host)
+        found = leftovers.find(self._catalog.storage, self._catalog.host)
         known = self._catalog.all_jobs()
         everything = [archive for each in known.values() for archive in each.archives]
         active, _ = machines(everything, viewpoint(everything, self._machine))
@@ -110,8 +106,8 @@ class Prune:
         others, _ = machines(known.archives, view)
         if others:
             yield (
-                f"{known.job}: machines {view} and {', '.join(sorted(others))} all back up as host {self.host}: "
-                "nothing of the others is swept; set Host to another name on one of them"
+                f"{known.job}: machines {view} and {', '.join(sorted(others))} all back up as host "
+                f"{self._catalog.host}: nothing of the others is swept; set Host to another name on one of them"
             )
 
     def _going(self, known: JobCatalog, plan: Plan) -> list[tuple[Archive, Why]]:
@@ -145,7 +141,7 @@ class Prune:
         return frozenset(
             item.run
             for item in known.archives
-            if self._conf is not None and item.manifest.conf == self._conf and item.manifest.host == self.host
+            if self._conf is not None and item.manifest.conf == self._conf and item.manifest.host == self._catalog.host
         )
 
     def _unfinished(self, found: leftovers.Found, known: dict[str, JobCatalog], only: Sequence[str]) -> Iterator[Item]:
@@ -164,7 +160,7 @@ class Prune:
                 logger.info("{}: run {} has no manifest, but is not over for seven days yet", job, left.at.run)
 
     def _states(self) -> list[JobState]:
-        return self._diffdir.jobs() if self._diffdir is not None else []
+        return list(self._diffdir.jobs()) if self._diffdir is not None else []
 
     # the sweep
 

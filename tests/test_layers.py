@@ -32,9 +32,12 @@ LAYERS: Mapping[str, frozenset[str]] = {
         | {"chunks", "envelope", "compression", "gpg", "recipients", "leftovers", "policies"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify", "prune", "probe"}),
+    "acts": frozenset(
+        {"archiving", "dumping", "upkeep", "backup", "restore", "verify", "prune", "probe"}
+        | {"reader", "contents", "ranges", "picking"}
+    ),
     "face": frozenset(
-        {"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "cli", "__main__"}
         | {"housekeeping", "deleting", "probing"}
     ),
 }

@@ -22,7 +22,7 @@ from s3nap.access import Place
 from s3nap.errors import Exit, StorageError
 from s3nap.liveness import chain, judge
 from s3nap.manifest import Archive, Manifest, Type
-from s3nap.restore import KeySource, Reader
+from s3nap.reader import KeySource, Reader
 from s3nap.storage import Listed, Storage
 from s3nap.upkeep import Fate
 
