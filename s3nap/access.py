@@ -55,6 +55,14 @@ class Place:
         return job_of(archive.manifest.job, self.jobs) is None
 
 
+def diffdir(place: Place, *, writable: bool) -> DiffDir | None:
+    """Return the DiffDir of the host that is meant, if this machine is that host; None elsewhere."""
+    conf = place.conf
+    if conf is None or place.host != conf["Host"] or not conf["DiffDir"].is_dir():
+        return None
+    return DiffDir.of(conf, place.storage.url, writable=writable)
+
+
 def machine(conf: Conf) -> str:
     """Return the id of this machine, as its DiffDir knows it."""
     return DiffDir(conf["DiffDir"], "", conf["Host"], writable=False).machine

@@ -242,7 +242,7 @@ class Archiving:
             files=outcome.files,
             warnings=(f"{outcome.incomplete} files could not be read, see the log",) if outcome.incomplete else (),
             complete=not outcome.incomplete,
-            brake=outcome.brake,
+            brake=outcome.brake if self.task.job["Brake"] else None,
             programs=programs,
             proof=outcome.proof,
             s3nap=__version__,

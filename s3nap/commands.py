@@ -75,7 +75,7 @@ def run(*, confs: Sequence[Path], jobs: Sequence[str], dry: bool, day: str | Non
             except S3napError as error:
                 logger.error("{}: {}", conf.file, error)
                 statuses.append(error.status)
-    return _worst(statuses)
+    return worst(statuses)
 
 
 def _chosen(confs: Sequence[Conf], jobs: Sequence[str]) -> list[str]:
@@ -124,7 +124,7 @@ def _run_conf(  # noqa: PLR0913 - what the command line says
     return [result.status for result in results]
 
 
-def _worst(statuses: Sequence[Exit]) -> Exit:
+def worst(statuses: Sequence[Exit]) -> Exit:
     """Return one exit status for many: failures before locks before warnings; different failures are 1."""
     failures = {status for status in statuses if status not in {Exit.DONE, Exit.WARNINGS, Exit.LOCKED}}
     if failures:

@@ -230,6 +230,14 @@ _JOB = (
         help="Make up for a missed or failed day on the next one.",
     ),
     Spec(
+        name="Brake",
+        type=values.FLAG,
+        scope=Scope.JOB,
+        example="Off",
+        default=True,
+        help="Let an archive of a suspiciously empty or shrunken source push out no older ones until it is released.",
+    ),
+    Spec(
         name="ChunkSize",
         type=values.SIZE,
         scope=Scope.JOB,

@@ -6,7 +6,7 @@ restored (distrusted, or its chain is broken) never displaces one that can.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from s3nap.cycle import Cycle, day_number
@@ -68,6 +68,15 @@ def machines(archives: Iterable[Archive], machine: str | None) -> tuple[frozense
     return foreign, frozenset(newest) - foreign
 
 
+def viewpoint(archives: Sequence[Archive], machine: str | None) -> str | None:
+    """Return as which machine to judge: ``machine`` if an archive is its own, else that of the newest archive.
+
+    Who sweeps for others (their credentials may only put) must come to what they would come to.
+    """
+    made_by = [archive.manifest.machine for archive in sorted(archives, key=lambda item: item.run)]
+    return machine if machine in made_by or not made_by else made_by[-1]
+
+
 def judge(archives: Sequence[Archive], cycle: Cycle | None, today: int, machine: str | None) -> Verdict:
     """Judge all archives of one job on day number ``today``.
 
@@ -95,9 +104,39 @@ def judge(archives: Sequence[Archive], cycle: Cycle | None, today: int, machine:
 
 def sweepable(archives: Sequence[Archive], verdict: Verdict) -> list[Archive]:
     """Return what is not live in the order in which it may be deleted: children before parents."""
+    return children_first(archives, {archive.run for archive in archives} - verdict.live)
+
+
+def removable(archives: Sequence[Archive], verdict: Verdict, chosen: Container[str]) -> list[Archive]:
+    """Return those of the ``chosen`` (retired ones, by run id) that may go, children before parents.
+
+    Those stay that are held, another machine's that still writes, or needed by what stays; and all up to an archive
+    with a brake, until that is released.
+    """
+    braked = max((archive.run for archive in archives if archive.braking), default="")
+    free = {
+        archive.run
+        for archive in archives
+        if archive.run in chosen
+        and not archive.held
+        and archive.manifest.machine not in verdict.foreign
+        and archive.run > braked
+    }
+    return children_first(archives, free - _closure(verdict.current - free, {item.run: item for item in archives}))
+
+
+def descendants(archive: Archive, archives: Sequence[Archive]) -> list[Archive]:
+    """Return all archives that need this one, children before parents."""
+    by_run = {item.run: item for item in archives}
+    needing = {item.run for item in archives if archive in lineage(item, by_run)} - {archive.run}
+    return children_first(archives, needing)
+
+
+def children_first(archives: Sequence[Archive], runs: Collection[str]) -> list[Archive]:
+    """Return the archives of these runs in the order in which they may be deleted."""
     by_run = {archive.run: archive for archive in archives}
-    dead = [archive for archive in archives if archive.run not in verdict.live]
-    return sorted(dead, key=lambda item: (sum(1 for _ in lineage(item, by_run)), item.run), reverse=True)
+    chosen = [by_run[run] for run in runs]
+    return sorted(chosen, key=lambda item: (sum(1 for _ in lineage(item, by_run)), item.run), reverse=True)
 
 
 def _restorable(by_run: Mapping[str, Archive]) -> frozenset[str]:

@@ -20,9 +20,9 @@ _HASH_DIGITS = 16
 CATALOG = "catalog"
 DATA = "data"
 
-_ARCHIVE = re.compile(
-    r"(?P<job>.+)-(?P<slot>\d+)-(?P<type>FULL|DIFF)/(?P<run>\d{8}T\d{6}Z-[0-9a-f]{6})\.(?P<mark>[^/]+)"
-)
+_RUN = r"(?P<job>.+)-(?P<slot>\d+)-(?P<type>FULL|DIFF)/(?P<run>\d{8}T\d{6}Z-[0-9a-f]{6})"
+_ARCHIVE = re.compile(_RUN + r"\.(?P<mark>[^/]+)")
+_OBJECT = re.compile(_RUN + r"/[^/]+")
 
 
 class CatalogKey(NamedTuple):
@@ -96,6 +96,11 @@ def host_prefix(host: str) -> str:
     return f"{CATALOG}/{component(host)}/"
 
 
+def data_prefix(host: str) -> str:
+    """Where the data of a host lie."""
+    return f"{DATA}/{component(host)}/"
+
+
 def job_prefix(host: str, job: str) -> str:
     """What the keys of all manifests and marks of a job begin with (others may, too: parse)."""
     return f"{host_prefix(host)}{job_key(job)}-"
@@ -137,3 +142,12 @@ def parse_catalog_key(host: str, key: str) -> CatalogKey | None:
     if match is None:
         return None
     return CatalogKey(match["job"], int(match["slot"]), match["type"], match["run"], match["mark"])
+
+
+def parse_data_key(host: str, key: str) -> ArchiveName | None:
+    """Return the run that a key under ``data/<host>/`` belongs to, its job as keys have it; None if to none."""
+    match = _OBJECT.fullmatch(key.removeprefix(data_prefix(host)))
+    if match is None:
+        return None
+    at = ArchiveName(host, match["job"], int(match["slot"]), match["type"], match["run"])
+    return at if key.startswith(at.data) else None

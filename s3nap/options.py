@@ -124,3 +124,11 @@ at = click.option(
 legacy = click.option(
     "--legacy", is_flag=True, help="What s3napback stored; JOB is its name without slot and type (/etc, MySQL/shop)."
 )
+
+
+def with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return the options; click.UsageError unless they say where."""
+    if not chosen["confs"] and not chosen.get("bucket"):
+        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
+        raise click.UsageError(f"give {places}")
+    return chosen

@@ -92,6 +92,25 @@ def _state(record: Mapping[str, Any]) -> Iterable[str]:
         yield "kept for others"
 
 
+def swept_text(records: Sequence[Mapping[str, Any]], *, became: bool) -> str:
+    """Draw what is to be swept, or with ``became`` what was."""
+    heads = ["Host", "Job", "Day", "Slot", "Type", "Run", "Size", "Why", *(["Result"] if became else [])]
+    table = _table(heads, right={"Slot", "Size"})
+    for record in records:
+        table.add_row(
+            one_line(record["host"]),
+            one_line(readable(record["job"])),
+            record["day"] or "",
+            str(record["slot"]),
+            record["type"],
+            record["run"],
+            size(record["stored_size"]),
+            record["why"],
+            *([record["result"]] if became else []),
+        )
+    return _drawn(table)
+
+
 def results_text(results: Sequence[Result]) -> str:
     """Draw the summary at the end of a run."""
     right = {"Slot", "In", "Stored", "Files", "Time"}

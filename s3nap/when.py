@@ -52,7 +52,7 @@ def choose(archives: Sequence[Archive], when: str, now: datetime) -> Archive:
     matching = [archive for archive in archives if allowed(archive.manifest)]
     if not matching:
         have = f"the oldest is {archives[0].run}" if archives else "there is none at all"
-        raise NothingMatchesError(f"no restorable archive for --at {when}: {have}")
+        raise NothingMatchesError(f"no archive to take for --at {when}: {have}")
     return max(matching, key=lambda archive: archive.run)
 
 

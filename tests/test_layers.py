@@ -22,23 +22,95 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 # ``storage`` themselves hold only the Protocols: anybody may know them; what is in them has a layer of its own.
 LAYERS: Mapping[str, frozenset[str]] = {
     "ground": frozenset(
-        {"", "errors", "names", "pipeline", "conffile", "cycle", "manifest", "state", "job"}
-        | {"logs", "logconfig", "conflines", "confwords", "sources", "storage", "progress"}
+        {
+            "",
+            "conffile",
+            "conflines",
+            "confwords",
+            "cycle",
+            "errors",
+            "job",
+            "logconfig",
+            "logs",
+            "manifest",
+            "names",
+            "pipeline",
+            "progress",
+            "sources",
+            "state",
+            "storage",
+        }
     ),
-    "storage": frozenset({"storage.*"}),
-    "sources": frozenset({"sources.*"}),
+    "storage": frozenset(
+        {
+            "storage.*",
+        }
+    ),
+    "sources": frozenset(
+        {
+            "sources.*",
+        }
+    ),
     "middle": frozenset(
-        {"directives", "values", "config", "confscope", "conftext", "hostcheck", "catalog", "liveness", "recipe"}
-        | {"chunks", "envelope", "compression", "gpg", "recipients"}
+        {
+            "catalog",
+            "chunks",
+            "compression",
+            "config",
+            "confscope",
+            "conftext",
+            "directives",
+            "envelope",
+            "gpg",
+            "hostcheck",
+            "leftovers",
+            "liveness",
+            "policies",
+            "recipe",
+            "recipients",
+            "values",
+        }
     ),
-    "policy": frozenset({"plan", "forecast"}),
+    "policy": frozenset(
+        {
+            "forecast",
+            "plan",
+        }
+    ),
     "acts": frozenset(
-        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
-        | {"reader", "contents", "ranges", "picking"}
-        | {"legacy", "legacyread"}
+        {
+            "archiving",
+            "backup",
+            "contents",
+            "dumping",
+            "legacy",
+            "legacyread",
+            "picking",
+            "probe",
+            "prune",
+            "ranges",
+            "reader",
+            "restore",
+            "upkeep",
+            "verify",
+        }
     ),
     "face": frozenset(
-        {"access", "when", "report", "commands", "options", "restoring", "looking", "legacyshow", "cli", "__main__"}
+        {
+            "__main__",
+            "access",
+            "cli",
+            "commands",
+            "deleting",
+            "housekeeping",
+            "legacyshow",
+            "looking",
+            "options",
+            "probing",
+            "report",
+            "restoring",
+            "when",
+        }
     ),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from archives import EPOCH, OURS, THEIRS, after, archive, cycle_from, marked
 
 from s3nap.cycle import Cycle, HanoiCycle, SimpleCycle, day_number
-from s3nap.liveness import Verdict, chain, judge, lineage, sweepable
+from s3nap.liveness import Verdict, chain, descendants, judge, lineage, removable, sweepable, viewpoint
 from s3nap.manifest import Archive, Type
 
 WEEKLY = cycle_from(diffs=2, fulls=2)  # slots 0..5: F D D F D D
@@ -289,3 +289,34 @@ def test_a_future_archive_is_not_swept_by_the_window() -> None:
     """A rehearsal with --date in the past must not make today's archives look old."""
     first, second = archive(after(8), 0), archive(after(9), 0)
     assert look([first, second], 2, cycle_from(diffs=0, fulls=4)).current == runs(first, second)
+
+
+def test_who_sweeps_for_others_sees_what_they_would_see() -> None:
+    """A machine without archives judges as the newest one's; who has some judges for himself, as his run does."""
+    both = [archive(after(0), 0), archive(after(1), 1, machine=THEIRS), archive(after(2), 2)]
+    assert viewpoint(both, "0c0c0c0c") == viewpoint(both, None) == OURS
+    assert viewpoint(both, THEIRS) == THEIRS
+    assert viewpoint([], THEIRS) == THEIRS
+
+
+def test_of_the_chosen_only_those_go_that_nothing_needs() -> None:
+    """Neither the held, nor the base of what stays, nor a writing machine's, nor what a brake guards is removable."""
+    full = archive(after(0), 0)
+    diff = archive(after(1), 1, parent=full)
+    other = archive(after(2), 2, machine=THEIRS)
+    plain = archive(after(3), 3)
+    everything = [full, diff, other, plain]
+    chosen = runs(*everything)
+    assert removable(everything, look(everything, 3), chosen) == [diff, plain, full]
+    assert removable(everything, look(everything, 3), chosen - runs(diff)) == [plain]
+    held = [full, archive(after(1), 1, parent=full, marks="hold"), other, plain]
+    assert removable(held, look(held, 3), chosen) == [plain]
+    braked = [full, diff, archive(after(2), 2, brake="empty"), plain]
+    assert removable(braked, look(braked, 3), runs(*braked)) == [plain]
+
+
+def test_descendants_are_all_that_need_an_archive() -> None:
+    """A grandchild needs its grandparent; it is named, and goes, before its parent."""
+    week = rotation(range(4))
+    assert descendants(week[0], week) == [week[2], week[1]]
+    assert descendants(week[2], week) == descendants(week[3], week) == []

@@ -8,7 +8,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 from functools import partial
 from itertools import islice
@@ -162,6 +162,20 @@ class S3Storage:
         while batch := [checked_key(key) for key in islice(rest, _BATCH)]:
             denied += self._delete_batch(batch)
         return denied
+
+    def ask(self, operation: str, **request: Any) -> tuple[str, Mapping[str, Any]]:  # noqa: ANN401 - boto3's own
+        """Call one operation of boto3's client, once, for what no other storage has.
+
+        Return S3's error code ("" if it did it) and the answer; ``Key`` and ``Prefix`` are relative, as everywhere.
+        Raises StorageError where there is no answer.
+        """
+        request |= {each: self._prefix + request[each] for each in ("Key", "Prefix") if each in request}
+        try:
+            return "", getattr(self._client, operation)(Bucket=self._bucket, **request)
+        except boto.ClientError as error:
+            return _code(error) or str(_status(error)), error.response
+        except _FAILURES as error:
+            raise self._error(operation, "", error) from error
 
     def _put(self, request: dict[str, Any], data: Data) -> Stored:
         if self._send_md5:
