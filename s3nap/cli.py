@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from s3nap import __version__, options
+from s3nap import __version__, options, watching
 from s3nap.errors import ConfError, Exit, S3napError
 
 _CONF_FOLDERS = (Path("/etc/s3nap"), Path("/etc/s3napback"))
@@ -42,7 +42,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command = super().get_command(ctx, cmd_name)
         if command is not None:
-            command.epilog = _STATUSES
+            command.epilog = command.epilog or _STATUSES
         return command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -95,7 +95,7 @@ def plan(**chosen: Any) -> int:  # noqa: ANN401
     """Print the calendar: what runs when, as what, and what stays restorable."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.plan(**_with_confs(chosen))
+    return commands.plan(**options.with_confs(chosen))
 
 
 @cli.command(name="list")
@@ -107,7 +107,7 @@ def list_(**chosen: Any) -> int:  # noqa: ANN401
     """List the archives that are stored, and whether each restores."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.list_archives(**_with_confs(chosen))
+    return commands.list_archives(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -120,15 +120,7 @@ def list_(**chosen: Any) -> int:  # noqa: ANN401
     "--overwrite", is_flag=True, help="Replace existing data; in a folder, what the archive does not hold stays."
 )
 @options.connecting
-@click.option(
-    "--keys",
-    type=click.Path(path_type=Path, exists=True),
-    multiple=True,
-    help="A file of opened keys, where the private key is elsewhere; may be given several times.",
-)
-@click.option(
-    "--passphrase-file", type=click.Path(path_type=Path, exists=True), help="For archives encrypted with a passphrase."
-)
+@options.keys
 @click.option("--numeric-owner", is_flag=True, help="Owners by number, not by name (in a rescue system).")
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Check everything, write nothing.")
 @options.reading
@@ -139,7 +131,7 @@ def restore(**chosen: Any) -> int:  # noqa: ANN401
     """
     from s3nap.restoring import restore as act  # noqa: PLC0415
 
-    return act(**_with_confs(chosen))
+    return act(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -150,7 +142,7 @@ def recipe(**chosen: Any) -> int:  # noqa: ANN401
     """Print the script that restores an archive with sh, gpg and tar, without s3nap."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.recipe(**_with_confs(chosen))
+    return commands.recipe(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -161,7 +153,7 @@ def hold(**chosen: Any) -> int:  # noqa: ANN401
     """Keep an archive, and all it needs, whatever the cycle says."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("hold", **_with_confs(chosen))
+    return commands.mark("hold", **options.with_confs(chosen))
 
 
 @cli.command()
@@ -172,7 +164,7 @@ def release(**chosen: Any) -> int:  # noqa: ANN401
     """Accept an archive whose source looked empty; or end a hold."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("released", **_with_confs(chosen))
+    return commands.mark("released", **options.with_confs(chosen))
 
 
 @cli.group()
@@ -186,7 +178,7 @@ def validate(**chosen: Any) -> int:  # noqa: ANN401
     """Check confs; all that is wrong is shown at once."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.validate(**_with_confs(chosen))
+    return commands.validate(**options.with_confs(chosen))
 
 
 @config.command()
@@ -197,7 +189,7 @@ def show(**chosen: Any) -> int:  # noqa: ANN401
     """Print the effective values of every job, and where each came from."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.show(**_with_confs(chosen))
+    return commands.show(**options.with_confs(chosen))
 
 
 @config.command()
@@ -207,6 +199,9 @@ def generate() -> int:
 
     click.echo(text(), nl=False)
     return Exit.DONE
+
+
+cli.add_command(watching.verify)
 
 
 def _run(names: Sequence[str], jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401
@@ -225,13 +220,6 @@ def _named(name: str) -> Path:
         known = ", ".join(sorted(cli.commands))
         raise click.UsageError(f"{name} is neither a command ({known}) nor a conf in /etc/s3nap or /etc/s3napback")
     return found
-
-
-def _with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
-    if not chosen["confs"] and not chosen.get("bucket"):
-        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
-        raise click.UsageError(f"give {places}")
-    return chosen
 
 
 def _interrupt(_number: int, _frame: object) -> None:

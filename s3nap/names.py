@@ -137,3 +137,13 @@ def parse_catalog_key(host: str, key: str) -> CatalogKey | None:
     if match is None:
         return None
     return CatalogKey(match["job"], int(match["slot"]), match["type"], match["run"], match["mark"])
+
+
+def split_catalog_key(key: str) -> tuple[str, str] | None:
+    """Split the key of any host's manifest or mark into where its archive lies and the mark; None if it is neither.
+
+    The first part is ``<host>/<job>-<slot>-<TYPE>/<run>``, which catalog and data keys share.
+    """
+    place, _, rest = key.removeprefix(f"{CATALOG}/").partition("/")
+    match = _ARCHIVE.fullmatch(rest)
+    return (f"{place}/{rest[: match.start('mark') - 1]}", match["mark"]) if match is not None else None

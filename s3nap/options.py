@@ -86,6 +86,24 @@ def connecting(command: Command) -> Command:
     )
 
 
+def keys(command: Command) -> Command:
+    """Add what opens archives where the user's own gpg does not."""
+    return _add(
+        command,
+        click.option(
+            "--keys",
+            type=click.Path(path_type=Path, exists=True),
+            multiple=True,
+            help="A file of opened keys, where the private key is elsewhere; may be given several times.",
+        ),
+        click.option(
+            "--passphrase-file",
+            type=click.Path(path_type=Path, exists=True),
+            help="For archives encrypted with a passphrase.",
+        ),
+    )
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 at = click.option(
     "--at",
@@ -94,3 +112,11 @@ at = click.option(
     show_default=True,
     help="A date or time, latest, 3d (ago), slot:3 or a run id.",
 )
+
+
+def with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return the options; UsageError unless they say which conf, or which bucket, is meant."""
+    if not chosen["confs"] and not chosen.get("bucket"):
+        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
+        raise click.UsageError(f"give {places}")
+    return chosen

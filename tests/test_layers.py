@@ -29,11 +29,25 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "sources": frozenset({"sources.*"}),
     "middle": frozenset(
         {"directives", "values", "config", "confscope", "conftext", "hostcheck", "catalog", "liveness", "recipe"}
-        | {"chunks", "envelope", "compression", "gpg", "recipients"}
+        | {"chunks", "envelope", "compression", "gpg", "recipients", "verified"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify"}),
-    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}),
+    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify", "readback", "secondlook"}),
+    "face": frozenset(
+        {
+            "access",
+            "when",
+            "report",
+            "commands",
+            "options",
+            "restoring",
+            "watching",
+            "verifying",
+            "checking",
+            "cli",
+            "__main__",
+        }
+    ),
 }
 
 ONLY_IN = {
