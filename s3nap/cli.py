@@ -202,6 +202,7 @@ def generate() -> int:
 
 
 cli.add_command(watching.verify)
+cli.add_command(watching.check)
 
 
 def _run(names: Sequence[str], jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401

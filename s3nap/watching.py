@@ -1,4 +1,4 @@
-"""The commands that look after what is stored, their options."""
+"""The commands that look after what is stored, ``verify`` and ``check``: their options."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ import click
 
 from s3nap import options
 
+_STATUSES = """\b
+Exit status, as Nagios has it:
+  0    all is well
+  1    a warning
+  2    critical
+  3    something could not be told
+"""
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%?")
 
 
@@ -46,5 +53,21 @@ def verify(**chosen: Any) -> int:  # noqa: ANN401 - click's options
     Without --read-data: that every object is there and has its size, and that the tables and envelopes are right.
     """
     from s3nap.verifying import verify as act  # noqa: PLC0415
+
+    return act(**options.with_confs(chosen))
+
+
+@click.command(epilog=_STATUSES)
+@click.option("--all-hosts", is_flag=True, help="Of every host in the bucket, judged by their archives alone.")
+@click.option("--ignore", multiple=True, metavar="CHECK", help="Leave a check out; may be given several times.")
+@click.option("--nagios", is_flag=True, help="One status line and performance data.")
+@click.option(
+    "--prometheus", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="For the textfile collector."
+)
+@options.as_json
+@options.reading
+def check(**chosen: Any) -> int:  # noqa: ANN401
+    """Tell whether all is fresh, restorable and fit; for people and for monitoring."""
+    from s3nap.checking import check as act  # noqa: PLC0415
 
     return act(**options.with_confs(chosen))

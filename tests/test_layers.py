@@ -31,22 +31,13 @@ LAYERS: Mapping[str, frozenset[str]] = {
         {"directives", "values", "config", "confscope", "conftext", "hostcheck", "catalog", "liveness", "recipe"}
         | {"chunks", "envelope", "compression", "gpg", "recipients", "verified"}
     ),
-    "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify", "readback", "secondlook"}),
+    "policy": frozenset({"plan", "forecast", "findings", "jobchecks", "machinechecks"}),
+    "acts": frozenset(
+        {"archiving", "dumping", "upkeep", "backup", "restore", "verify", "readback", "secondlook", "vitals"}
+    ),
     "face": frozenset(
-        {
-            "access",
-            "when",
-            "report",
-            "commands",
-            "options",
-            "restoring",
-            "watching",
-            "verifying",
-            "checking",
-            "cli",
-            "__main__",
-        }
+        {"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}
+        | {"watching", "verifying", "checking", "monitors"}
     ),
 }
 
@@ -59,7 +50,7 @@ ONLY_IN = {
     "pty": "pipeline",
 }
 STARTS_PROGRAMS = ("system", "popen", "spawn", "posix_spawn", "exec", "fork")
-PURE = frozenset({"cycle", "plan", "liveness", "forecast"})
+PURE = frozenset({"cycle", "plan", "liveness", "forecast", "findings", "jobchecks", "machinechecks"})
 IMPURE = frozenset({"os", "time", "socket", "pathlib", "random"})
 ASKS_THE_TIME = frozenset({"today", "now", "utcnow"})
 SHAPELESS = frozenset({"utils", "util", "helpers", "helper", "manager", "base", "common", "misc"})
