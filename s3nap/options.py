@@ -86,8 +86,8 @@ def connecting(command: Command) -> Command:
     )
 
 
-def keys(command: Command) -> Command:
-    """Add what opens archives where the user's own gpg does not."""
+def opening(command: Command) -> Command:
+    """Add what opens encrypted archives where gpg alone does not."""
     return _add(
         command,
         click.option(
@@ -101,6 +101,15 @@ def keys(command: Command) -> Command:
             type=click.Path(path_type=Path, exists=True),
             help="For archives encrypted with a passphrase.",
         ),
+    )
+
+
+def choosing(command: Command) -> Command:
+    """Add what chooses files of an archive."""
+    return _add(
+        command,
+        click.option("--include", metavar="PATTERN", multiple=True, help="Only what matches, as Exclude would."),
+        click.option("--exclude", metavar="PATTERN", multiple=True, help="Nothing that matches."),
     )
 
 

@@ -11,7 +11,7 @@ from s3nap.chunks import in_order, workers
 from s3nap.envelope import Keys, Opener, Promise
 from s3nap.errors import NoKeyError, ProgramError, StorageError, VerificationError
 from s3nap.manifest import Archive
-from s3nap.restore import KeySource, Reader
+from s3nap.reader import KeySource, Reader
 from s3nap.secondlook import SecondLook, Tables
 from s3nap.storage import Storage
 from s3nap.verified import DECODED, HASHES

@@ -29,7 +29,7 @@ from s3nap.errors import (
 )
 from s3nap.manifest import Archive, Manifest, from_json
 from s3nap.readback import read_back
-from s3nap.restore import KeySource
+from s3nap.reader import KeySource
 from s3nap.secondlook import SecondLook
 from s3nap.storage import Listed, Storage
 from s3nap.verified import LISTING, Verified

@@ -16,7 +16,7 @@ from s3nap.commands import logging, only_place
 from s3nap.envelope import read_passphrase
 from s3nap.errors import Exit, NothingMatchesError
 from s3nap.logs import one_line
-from s3nap.restore import KeySource
+from s3nap.reader import KeySource
 from s3nap.verified import DECODED, HASHES, LISTING
 from s3nap.verify import Verdict, Verifier
 

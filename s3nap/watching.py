@@ -44,7 +44,7 @@ def _share(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
     callback=_share,
     help="Download all objects, or a random share of them; check them, and decode them where a key is at hand.",
 )
-@options.keys
+@options.opening
 @options.as_json
 @options.reading
 def verify(**chosen: Any) -> int:  # noqa: ANN401 - click's options

@@ -34,9 +34,10 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "policy": frozenset({"plan", "forecast", "findings", "jobchecks", "machinechecks"}),
     "acts": frozenset(
         {"archiving", "dumping", "upkeep", "backup", "restore", "verify", "readback", "secondlook", "vitals"}
+        | {"reader", "contents", "ranges", "picking"}
     ),
     "face": frozenset(
-        {"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "cli", "__main__"}
         | {"watching", "verifying", "checking", "monitors"}
     ),
 }

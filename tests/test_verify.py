@@ -20,7 +20,7 @@ from storages import FaultyStorage, MemoryStorage
 from s3nap.catalog import Catalog
 from s3nap.errors import BucketError, DeniedError, Exit, NoSuchObjectError, StorageError
 from s3nap.manifest import Archive, Type
-from s3nap.restore import KeySource
+from s3nap.reader import KeySource
 from s3nap.storage import Listed, Storage
 from s3nap.verified import DECODED, HASHES, LISTING, Verified, newest
 from s3nap.verify import Verdict, Verifier
