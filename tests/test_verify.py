@@ -356,6 +356,21 @@ def test_a_listing_that_lacks_objects_is_no_damage(plain: Objects) -> None:
     never(storage, verdicts(Forgetful(storage)))
 
 
+@pytest.mark.parametrize("beginning", ["data/", "catalog/"])
+def test_answers_that_never_agree_are_no_damage(plain: Objects, beginning: str) -> None:
+    """A way that breaks every answer, each time otherwise, says nothing of what is stored."""
+    storage = filled(MemoryStorage(), plain)
+
+    class Noisy(FaultyStorage):
+        def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+            data = super().get(key, start=start, length=length)
+            return data[: -self.calls["get"]] if key.startswith(beginning) else data
+
+    found = verdicts(Noisy(storage), share=1)
+    never(storage, found)
+    assert {verdict.outcome for verdict in found} == {"unknown"}
+
+
 def test_out_of_reach_ends_it(plain: Objects) -> None:
     """A bucket that is gone half-way is one clear error, not damage everywhere."""
     storage = filled(MemoryStorage(), plain)
