@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from s3nap.findings import Finding, Level, applied
 from s3nap.jobchecks import JOB_CHECKS, JobFacts
 from s3nap.machinechecks import MACHINE_CHECKS, Key, MachineFacts
 from s3nap.manifest import Archive
+from s3nap.recipients import private_here
 from s3nap.storage import Clocked, Storage
 from s3nap.verified import Verified
 
@@ -439,3 +441,27 @@ def test_a_public_key_alone_is_no_private_key(
     subprocess.run(["gpgconf", "--kill", "all"], check=False, env={**os.environ, "GNUPGHOME": str(home)})
     assert re.search(r"^OK +private-key", text, re.MULTILINE)
     assert re.search(rf"^OK +recipients {re.escape(gpg_home.recipient)}: does not expire", text, re.MULTILINE)
+
+
+def test_a_stub_is_no_private_key(gpg_home: GpgHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the half that decrypts is on a smart card, or was taken away, gpg still lists the key; it is not here."""
+    secret = _gpg("--export-secret-keys", gpg_home.recipient)
+    home = Path(tempfile.mkdtemp(prefix="g-", dir="/tmp"))
+    monkeypatch.setenv("GNUPGHOME", str(home))
+    try:
+        _gpg("--import", given=secret)
+        listed = [line.split(":") for line in _gpg("--with-colons", "-K").decode().splitlines()]
+        fingerprint = next(words[9] for words in listed if words[0] == "fpr")
+        assert private_here(fingerprint)
+        grips = [words[9] for words in listed if words[0] == "grp"]
+        (home / "private-keys-v1.d" / f"{grips[-1]}.key").unlink()
+        assert not private_here(fingerprint)
+        assert "sec" in _gpg("-K").decode()
+    finally:
+        subprocess.run(["gpgconf", "--kill", "all"], check=False)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _gpg(*args: str, given: bytes = b"") -> bytes:
+    command = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "", *args]
+    return subprocess.run(command, input=given, check=True, capture_output=True).stdout
