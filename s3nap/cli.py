@@ -10,10 +10,9 @@ from typing import Any
 
 import click
 
-from s3nap import __version__, housekeeping, options
+from s3nap import __version__, housekeeping, options, watching
 from s3nap.errors import ConfError, Exit, S3napError
 
-_with_confs = options.with_confs
 _CONF_FOLDERS = (Path("/etc/s3nap"), Path("/etc/s3napback"))
 _STATUSES = """\b
 Exit status:
@@ -43,7 +42,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command = super().get_command(ctx, cmd_name)
         if command is not None:
-            command.epilog = _STATUSES
+            command.epilog = command.epilog or _STATUSES
         return command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -96,7 +95,7 @@ def plan(**chosen: Any) -> int:  # noqa: ANN401
     """Print the calendar: what runs when, as what, and what stays restorable."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.plan(**_with_confs(chosen))
+    return commands.plan(**options.with_confs(chosen))
 
 
 @cli.command(name="list")
@@ -110,10 +109,10 @@ def list_(*, legacy: bool, **chosen: Any) -> int:  # noqa: ANN401
     if legacy:
         from s3nap import legacyshow  # noqa: PLC0415
 
-        return legacyshow.list_archives(**_with_confs(chosen))
+        return legacyshow.list_archives(**options.with_confs(chosen))
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.list_archives(**_with_confs(chosen))
+    return commands.list_archives(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -132,7 +131,7 @@ def ls(**chosen: Any) -> int:  # noqa: ANN401
     """
     from s3nap import looking  # noqa: PLC0415
 
-    return looking.ls(**_with_confs(chosen))
+    return looking.ls(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -148,7 +147,7 @@ def find(**chosen: Any) -> int:  # noqa: ANN401
     """
     from s3nap import looking  # noqa: PLC0415
 
-    return looking.find(**_with_confs(chosen))
+    return looking.find(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -162,7 +161,7 @@ def diff(**chosen: Any) -> int:  # noqa: ANN401
     """Tell what was added (+), removed (-) and changed (M) from one archive to another."""
     from s3nap import looking  # noqa: PLC0415
 
-    return looking.diff(**_with_confs(chosen))
+    return looking.diff(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -175,7 +174,7 @@ def dump(**chosen: Any) -> int:  # noqa: ANN401
     """Write one file of an archive to standard output; without PATH the archive's whole raw stream."""
     from s3nap.restoring import dump as act  # noqa: PLC0415
 
-    return act(**_with_confs(chosen))
+    return act(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -204,10 +203,10 @@ def restore(*, legacy: bool, **chosen: Any) -> int:  # noqa: ANN401
     if legacy:
         from s3nap import legacyshow  # noqa: PLC0415
 
-        return legacyshow.restore(**_with_confs(chosen))
+        return legacyshow.restore(**options.with_confs(chosen))
     from s3nap.restoring import restore as act  # noqa: PLC0415
 
-    return act(**_with_confs(chosen))
+    return act(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -218,7 +217,7 @@ def recipe(**chosen: Any) -> int:  # noqa: ANN401
     """Print the script that restores an archive with sh, gpg and tar, without s3nap."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.recipe(**_with_confs(chosen))
+    return commands.recipe(**options.with_confs(chosen))
 
 
 @cli.command()
@@ -229,7 +228,7 @@ def hold(**chosen: Any) -> int:  # noqa: ANN401
     """Keep an archive, and all it needs, whatever the cycle says."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("hold", **_with_confs(chosen))
+    return commands.mark("hold", **options.with_confs(chosen))
 
 
 @cli.command()
@@ -240,7 +239,7 @@ def release(**chosen: Any) -> int:  # noqa: ANN401
     """Accept an archive whose source looked empty; or end a hold."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("released", **_with_confs(chosen))
+    return commands.mark("released", **options.with_confs(chosen))
 
 
 housekeeping.register(cli)
@@ -257,7 +256,7 @@ def validate(**chosen: Any) -> int:  # noqa: ANN401
     """Check confs; all that is wrong is shown at once."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.validate(**_with_confs(chosen))
+    return commands.validate(**options.with_confs(chosen))
 
 
 @config.command()
@@ -268,7 +267,7 @@ def show(**chosen: Any) -> int:  # noqa: ANN401
     """Print the effective values of every job, and where each came from."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.show(**_with_confs(chosen))
+    return commands.show(**options.with_confs(chosen))
 
 
 @config.command()
@@ -278,6 +277,10 @@ def generate() -> int:
 
     click.echo(text(), nl=False)
     return Exit.DONE
+
+
+cli.add_command(watching.verify)
+cli.add_command(watching.check)
 
 
 def _run(names: Sequence[str], jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401

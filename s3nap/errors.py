@@ -109,6 +109,10 @@ class VerificationError(S3napError):
     status = Exit.VERIFICATION
 
 
+class NewerFormatError(VerificationError):
+    """An archive was written by a newer s3nap: it may be whole, but this version cannot tell."""
+
+
 class NothingMatchesError(S3napError):
     """No job, archive or file matches what was asked for."""
 

@@ -67,6 +67,8 @@ class Gpg:
             argv = [*_QUIET, *_LOOPBACK, str(secret), "--status-fd", str(status.fileno()), "-o", "-", "--decrypt"]
             os.lseek(source, 0, os.SEEK_SET)
             ended = pipeline.run(argv, stdin=source, stdout=target, env=self._env, pass_fds=[secret, status.fileno()])
+            if ended.status < 0:
+                ended.check()  # killed: that says nothing of the message
             if ended.status != 0:
                 raise VerificationError(ended.describe())
             check_status(status.fileno())

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from s3nap.errors import VerificationError
+from s3nap.errors import NewerFormatError, VerificationError
 from s3nap.names import ArchiveName
 
 FORMAT = 1
@@ -139,7 +139,7 @@ def from_json(data: bytes, origin: str) -> Manifest:
         plain: dict[str, Any] = json.loads(data.decode("utf-8", "surrogateescape"))
         if plain["format"] != FORMAT or set(plain.get("needs", ())) - KNOWN_NEEDS:
             message = f"{origin}: written by a newer s3nap; upgrade s3nap to read it"
-            raise VerificationError(message)
+            raise NewerFormatError(message)
         names = {item.name for item in dataclasses.fields(Manifest)}
         known = {key: value for key, value in plain.items() if key in names}
         known |= {

@@ -151,3 +151,13 @@ def parse_data_key(host: str, key: str) -> ArchiveName | None:
         return None
     at = ArchiveName(host, match["job"], int(match["slot"]), match["type"], match["run"])
     return at if key.startswith(at.data) else None
+
+
+def split_catalog_key(key: str) -> tuple[str, str] | None:
+    """Split the key of any host's manifest or mark into where its archive lies and the mark; None if it is neither.
+
+    The first part is ``<host>/<job>-<slot>-<TYPE>/<run>``, which catalog and data keys share.
+    """
+    place, _, rest = key.removeprefix(f"{CATALOG}/").partition("/")
+    match = _ARCHIVE.fullmatch(rest)
+    return (f"{place}/{rest[: match.start('mark') - 1]}", match["mark"]) if match is not None else None

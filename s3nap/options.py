@@ -127,7 +127,7 @@ legacy = click.option(
 
 
 def with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
-    """Return the options; click.UsageError unless they say where."""
+    """Return the options; UsageError unless they say which conf, or which bucket, is meant."""
     if not chosen["confs"] and not chosen.get("bucket"):
         places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
         raise click.UsageError(f"give {places}")

@@ -21,12 +21,16 @@ _LONG_KEY_ID = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
-    """A key that archives are encrypted to: as configured, its fingerprint, its exported file, a warning or None."""
+    """A key that archives are encrypted to: as configured, its fingerprint, its exported file, a warning or None.
+
+    ``expires`` (aware): when nothing can be encrypted to it any more.
+    """
 
     configured: str
     fingerprint: str
     file: Path
     warning: str | None
+    expires: datetime | None = None
 
 
 def resolve(configured: Sequence[str], keyring: Path | None, folder: Path, now: datetime) -> tuple[Recipient, ...]:
@@ -53,11 +57,31 @@ def resolve(configured: Sequence[str], keyring: Path | None, folder: Path, now: 
         file = folder / f"{key['fingerprint']}.asc"
         file.write_text(ring.export_keys(key["fingerprint"]))
         found.append(
-            Recipient(configured=text, fingerprint=key["fingerprint"], file=file, warning=_expires_soon(text, key, now))
+            Recipient(
+                configured=text,
+                fingerprint=key["fingerprint"],
+                file=file,
+                warning=_expires_soon(text, key, now),
+                expires=_expiry(key),
+            )
         )
     if faults:
         raise RecipientError("\n".join(faults))
     return tuple(sorted({item.fingerprint: item for item in found}.values(), key=lambda item: item.fingerprint))
+
+
+def private_here(fingerprint: str) -> bool:
+    """Can gpg of this user decrypt with this key, from its own files? A smart card, or a stub, is none of those."""
+    import gnupg  # noqa: PLC0415 - as above
+
+    for key in gnupg.GPG().list_keys(secret=True):
+        parts = [key, *key.get("subkey_info", {}).values()]
+        if key["fingerprint"] == fingerprint and any(
+            "e" in part["cap"] and part["token"] == "+"  # noqa: S105 - gpg's sign for "available here"
+            for part in parts
+        ):
+            return True
+    return False
 
 
 def _choose(text: str, keys: Sequence[Mapping[str, Any]], where: str, now: datetime) -> Mapping[str, Any]:

@@ -52,9 +52,10 @@ class MemoryStorage:
             yield Listed(key=key, size=len(content), modified=modified)
 
     def delete(self, keys: Iterable[str]) -> Sequence[str]:
+        wanted = list(keys)  # which may be a listing of this storage
         with self._lock:
             denied = []
-            for key in keys:
+            for key in wanted:
                 if checked_key(key) in self.retained:
                     denied.append(key)
                 else:

@@ -69,11 +69,15 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "recipe",
             "recipients",
             "values",
+            "verified",
         }
     ),
     "policy": frozenset(
         {
+            "findings",
             "forecast",
+            "jobchecks",
+            "machinechecks",
             "plan",
         }
     ),
@@ -89,26 +93,33 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "probe",
             "prune",
             "ranges",
+            "readback",
             "reader",
             "restore",
+            "secondlook",
             "upkeep",
             "verify",
+            "vitals",
         }
     ),
     "face": frozenset(
         {
             "__main__",
             "access",
+            "checking",
             "cli",
             "commands",
             "deleting",
             "housekeeping",
             "legacyshow",
             "looking",
+            "monitors",
             "options",
             "probing",
             "report",
             "restoring",
+            "verifying",
+            "watching",
             "when",
         }
     ),

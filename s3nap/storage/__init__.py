@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Data = bytes | bytearray | memoryview
 
@@ -20,11 +20,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """One object of a listing: size in bytes, time by the storage's own clock (aware, UTC)."""
+    """One object of a listing: size in bytes, time by the storage's own clock (aware, UTC), ``-`` without an ETag."""
 
     key: str
     size: int
     modified: datetime
+    etag: str = "-"
 
 
 class Storage(Protocol):
@@ -65,4 +66,13 @@ class Storage(Protocol):
 
     def delete(self, keys: Iterable[str]) -> Sequence[str]:
         """Delete objects, missing ones included; return the keys whose deletion was denied (retained)."""
+        ...
+
+
+@runtime_checkable
+class Clocked(Protocol):
+    """An ability that a storage may have: a clock of its own."""
+
+    def clock(self) -> datetime | None:
+        """Return the storage's time (aware), None if it does not say; raises ``StorageError`` as all methods."""
         ...

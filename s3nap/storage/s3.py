@@ -9,7 +9,8 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -148,7 +149,8 @@ class S3Storage:
                     raise StorageError(f"{self._where} lists {key} out of order; s3nap cannot work with such a server")
                 last = key.encode()
                 modified = found["LastModified"].astimezone(UTC)
-                yield Listed(key=key.removeprefix(self._prefix), size=found["Size"], modified=modified)
+                etag = found.get("ETag", "").strip('"') or "-"
+                yield Listed(key=key.removeprefix(self._prefix), size=found["Size"], modified=modified, etag=etag)
             before, token = token, page.get("NextContinuationToken")
             if not page.get("IsTruncated"):
                 return
@@ -176,6 +178,24 @@ class S3Storage:
             return _code(error) or str(_status(error)), error.response
         except _FAILURES as error:
             raise self._error(operation, "", error) from error
+
+    def clock(self) -> datetime | None:
+        """Return the time at which the server answered; a refusal has one, too (of clocks that differ, for one)."""
+
+        def ask() -> Any:  # noqa: ANN401 - the metadata of a page or of a refusal
+            try:
+                answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            except boto.ClientError as error:
+                if passes(_code(error), _status(error)):
+                    raise
+                return error.response.get("ResponseMetadata", {})
+            return answer["ResponseMetadata"]
+
+        text = self._tried("check", ask, delays=self._delays[:2]).get("HTTPHeaders", {}).get("date", "")
+        try:
+            return parsedate_to_datetime(text).replace(tzinfo=UTC)  # HTTP's dates are always GMT
+        except ValueError:
+            return None
 
     def _put(self, request: dict[str, Any], data: Data) -> Stored:
         if self._send_md5:

@@ -1,0 +1,73 @@
+"""The commands that look after what is stored, ``verify`` and ``check``: their options."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from s3nap import options
+
+_STATUSES = """\b
+Exit status, as Nagios has it:
+  0    all is well
+  1    a warning
+  2    critical
+  3    something could not be told
+"""
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%?")
+
+
+def _share(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> float:
+    """Read PERCENT; no data at all is read without the option."""
+    if value is None:
+        return 0.0
+    match = _PERCENT.fullmatch(value)
+    if match is None or not 0 < float(match[1]) <= 100:
+        raise click.BadParameter(
+            f"{value} is no percentage: give --read-data=5%, or for all of it --read-data with the JOB before it"
+        )
+    return float(match[1]) / 100
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("--all-hosts", is_flag=True, help="Of every host in the bucket.")
+@click.option(
+    "--read-data",
+    "share",
+    metavar="[PERCENT]",
+    is_flag=False,
+    flag_value="100",
+    callback=_share,
+    help="Download all objects, or a random share of them; check them, and decode them where a key is at hand.",
+)
+@options.opening
+@options.as_json
+@options.reading
+def verify(**chosen: Any) -> int:  # noqa: ANN401 - click's options
+    """Look whether the stored archives are whole; mark what is damaged, so that nothing builds on it.
+
+    Without --read-data: that every object is there and has its size, and that the tables and envelopes are right.
+    """
+    from s3nap.verifying import verify as act  # noqa: PLC0415
+
+    return act(**options.with_confs(chosen))
+
+
+@click.command(epilog=_STATUSES)
+@click.option("--all-hosts", is_flag=True, help="Of every host in the bucket, judged by their archives alone.")
+@click.option("--ignore", multiple=True, metavar="CHECK", help="Leave a check out; may be given several times.")
+@click.option("--nagios", is_flag=True, help="One status line and performance data.")
+@click.option(
+    "--prometheus", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="For the textfile collector."
+)
+@options.as_json
+@options.reading
+def check(**chosen: Any) -> int:  # noqa: ANN401
+    """Tell whether all is fresh, restorable and fit; for people and for monitoring."""
+    from s3nap.checking import check as act  # noqa: PLC0415
+
+    return act(**options.with_confs(chosen))
