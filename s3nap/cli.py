@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from s3nap import __version__, options
+from s3nap import __version__, options, recovering
 from s3nap.errors import ConfError, Exit, S3napError
+from s3nap.options import with_confs
 
 _CONF_FOLDERS = (Path("/etc/s3nap"), Path("/etc/s3napback"))
 _STATUSES = """\b
@@ -95,7 +96,7 @@ def plan(**chosen: Any) -> int:  # noqa: ANN401
     """Print the calendar: what runs when, as what, and what stays restorable."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.plan(**_with_confs(chosen))
+    return commands.plan(**with_confs(chosen))
 
 
 @cli.command(name="list")
@@ -107,7 +108,7 @@ def list_(**chosen: Any) -> int:  # noqa: ANN401
     """List the archives that are stored, and whether each restores."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.list_archives(**_with_confs(chosen))
+    return commands.list_archives(**with_confs(chosen))
 
 
 @cli.command()
@@ -139,7 +140,7 @@ def restore(**chosen: Any) -> int:  # noqa: ANN401
     """
     from s3nap.restoring import restore as act  # noqa: PLC0415
 
-    return act(**_with_confs(chosen))
+    return act(**with_confs(chosen))
 
 
 @cli.command()
@@ -150,7 +151,7 @@ def recipe(**chosen: Any) -> int:  # noqa: ANN401
     """Print the script that restores an archive with sh, gpg and tar, without s3nap."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.recipe(**_with_confs(chosen))
+    return commands.recipe(**with_confs(chosen))
 
 
 @cli.command()
@@ -161,7 +162,7 @@ def hold(**chosen: Any) -> int:  # noqa: ANN401
     """Keep an archive, and all it needs, whatever the cycle says."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("hold", **_with_confs(chosen))
+    return commands.mark("hold", **with_confs(chosen))
 
 
 @cli.command()
@@ -172,7 +173,7 @@ def release(**chosen: Any) -> int:  # noqa: ANN401
     """Accept an archive whose source looked empty; or end a hold."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("released", **_with_confs(chosen))
+    return commands.mark("released", **with_confs(chosen))
 
 
 @cli.group()
@@ -186,7 +187,7 @@ def validate(**chosen: Any) -> int:  # noqa: ANN401
     """Check confs; all that is wrong is shown at once."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.validate(**_with_confs(chosen))
+    return commands.validate(**with_confs(chosen))
 
 
 @config.command()
@@ -197,7 +198,7 @@ def show(**chosen: Any) -> int:  # noqa: ANN401
     """Print the effective values of every job, and where each came from."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.show(**_with_confs(chosen))
+    return commands.show(**with_confs(chosen))
 
 
 @config.command()
@@ -207,6 +208,10 @@ def generate() -> int:
 
     click.echo(text(), nl=False)
     return Exit.DONE
+
+
+for command in recovering.COMMANDS:
+    cli.add_command(command)
 
 
 def _run(names: Sequence[str], jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401
@@ -225,13 +230,6 @@ def _named(name: str) -> Path:
         known = ", ".join(sorted(cli.commands))
         raise click.UsageError(f"{name} is neither a command ({known}) nor a conf in /etc/s3nap or /etc/s3napback")
     return found
-
-
-def _with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
-    if not chosen["confs"] and not chosen.get("bucket"):
-        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
-        raise click.UsageError(f"give {places}")
-    return chosen
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -229,7 +229,7 @@ def test_the_restore_chapter_runs_as_written(tmp_path: Path, gpg_home: GpgHome, 
     path = f"{programs}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "GNUPGHOME": str(fresh_gpg_home)}
     subprocess.run(["sh", "-eu", "-c", script], check=True, cwd=strange, env=environment, stdin=subprocess.DEVNULL)
-    for restored in (target, Path(f"{target}-by-sh"), Path(f"{target}-by-keys")):
+    for restored in (target, Path(f"{target}-by-sh"), Path(f"{target}-by-keys"), Path(f"{target}-by-s3nap-keys")):
         there = restored / www.relative_to("/")
         assert (there / "page").read_text() == "new"
         assert (there / "sub").is_dir()

@@ -33,7 +33,10 @@ LAYERS: Mapping[str, frozenset[str]] = {
     ),
     "policy": frozenset({"plan", "forecast"}),
     "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify"}),
-    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}),
+    "face": frozenset(
+        {"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}
+        | {"advice", "handover", "recovering"}
+    ),
 }
 
 ONLY_IN = {
