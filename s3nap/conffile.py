@@ -39,12 +39,16 @@ class Directive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A block, or the whole file (no kind). ``name`` is its argument; empty if that is at fault (``read`` only)."""
+    """A block, or the whole file (no kind). ``name`` is its argument; empty if that is at fault (``read`` only).
+
+    Of the whole, ``files`` are all files that were read, in their order.
+    """
 
     kind: str | None
     name: str | None
     origin: Origin
     entries: tuple[Directive | Section, ...]
+    files: tuple[Path, ...] = ()
 
 
 def parse(path: Path) -> Section:
@@ -63,7 +67,8 @@ def read(path: Path) -> tuple[Section, list[Fault]]:
         text = _text(path)
     except (OSError, ValueError) as error:
         raise ConfError([f"{path}: cannot be read: {_reason(error)}"]) from error
-    return Section(kind=None, name=None, origin=top, entries=reader.file(path, text, ())), reader.faults
+    entries = reader.file(path, text, ())
+    return Section(kind=None, name=None, origin=top, entries=entries, files=tuple(reader.files)), reader.faults
 
 
 def _text(path: Path) -> str:
@@ -80,13 +85,13 @@ class _Reader:
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
+        self.files: list[Path] = []
         self._open: list[Path] = []
-        self._files = 0
 
     def file(self, path: Path, text: str, order: tuple[int, ...]) -> tuple[Directive | Section, ...]:
         """Return the entries of one file, those of included ones in their place."""
         self._open.append(path.resolve())
-        self._files += 1
+        self.files.append(path)
         scan = Scan(path, order, self.faults)
         scan.text(text)
         entries = tuple(self._entries(_apache(scan, self.faults), iter(scan.lines), path))
@@ -130,7 +135,7 @@ class _Reader:
     def _included_text(self, name: Path) -> str:
         if name.resolve() in self._open:
             raise ValueError("it would include itself; take the Include out")
-        if self._files >= _FILES or len(self._open) > DEPTH:
+        if len(self.files) >= _FILES or len(self._open) > DEPTH:
             raise ValueError(f"too many files, or too deep; at most {_FILES}, and {DEPTH} in each other")
         if name.exists() and not name.is_file():
             raise ValueError("neither a file nor a directory; name one")  # reading a fifo would never end

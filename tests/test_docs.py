@@ -90,7 +90,7 @@ def test_readme_conf_is_right(tmp_path: Path) -> None:
     conf = tmp_path / "main.conf"
     conf.write_text(match[1])
     jobs = {job.source: job for job in config.load(conf, on_this_host=False).jobs}
-    assert set(jobs) == {"/etc", "/home", "/srv/www", "/opt"}
+    assert set(jobs) == {"/etc", "/home", "/srv/www", "/opt", str(conf)}
     assert jobs["/etc"].cycle == SimpleCycle(diffs=6, fulls=2)
     assert jobs["/opt"].cycle == SimpleCycle(frequency=28, diffs=0, fulls=3)
 
@@ -102,7 +102,7 @@ def test_readme_conf_of_other_sources_is_right(tmp_path: Path) -> None:
     assert match is not None
     conf = tmp_path / "main.conf"
     conf.write_text(f"DiffDir /var/lib/s3nap\nBucket s3://my-backups\n{match[1]}")
-    assert {job.kind for job in config.load(conf, on_this_host=False).jobs} == set(SOURCES) - {"Directory"}
+    assert {job.kind for job in config.load(conf, on_this_host=False).jobs} == set(SOURCES) - {"Directory", "Conf"}
 
 
 def test_readme_names_every_command() -> None:
@@ -143,7 +143,7 @@ def test_format_has_every_field_of_the_manifest() -> None:
 
 def test_readme_is_honest_about_sources() -> None:
     """What cannot be backed up yet is said; once everything can, the statement must go."""
-    assert ("directories only" in text("README.md")) == (set(SOURCES) == {"Directory"})
+    assert ("directories only" in text("README.md")) == (set(SOURCES) == {"Directory", "Conf"})
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -28,7 +28,18 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "storage": frozenset({"storage.*"}),
     "sources": frozenset({"sources.*"}),
     "middle": frozenset(
-        {"directives", "values", "config", "confscope", "conftext", "hostcheck", "catalog", "liveness", "recipe"}
+        {
+            "directives",
+            "values",
+            "config",
+            "confjob",
+            "confscope",
+            "conftext",
+            "hostcheck",
+            "catalog",
+            "liveness",
+            "recipe",
+        }
         | {"chunks", "envelope", "compression", "gpg", "recipients"}
     ),
     "policy": frozenset({"plan", "forecast"}),
