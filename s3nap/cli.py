@@ -121,15 +121,7 @@ def list_(**chosen: Any) -> int:  # noqa: ANN401
     "--overwrite", is_flag=True, help="Replace existing data; in a folder, what the archive does not hold stays."
 )
 @options.connecting
-@click.option(
-    "--keys",
-    type=click.Path(path_type=Path, exists=True),
-    multiple=True,
-    help="A file of opened keys, where the private key is elsewhere; may be given several times.",
-)
-@click.option(
-    "--passphrase-file", type=click.Path(path_type=Path, exists=True), help="For archives encrypted with a passphrase."
-)
+@options.opening
 @click.option("--numeric-owner", is_flag=True, help="Owners by number, not by name (in a rescue system).")
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Check everything, write nothing.")
 @options.reading

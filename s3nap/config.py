@@ -24,13 +24,13 @@ __all__ = ["describe", "generate", "load", "reference"]
 _MISSING = Origin((sys.maxsize,), "")
 
 
-def load(path: Path, *, on_this_host: bool = True) -> Conf:
+def load(path: Path, *, on_this_host: bool = True, root: Path = Path("/")) -> Conf:
     """Return what a conf says, or raise one ConfError with every fault, ``file:line: what is wrong; what to do``.
 
     ``on_this_host=False`` leaves out what only the machine that the conf is for can answer: do directories, keys and
-    files exist, and can nobody else read them.
+    files exist, and can nobody else read them. ``root`` as for ``conffile.read``.
     """
-    tree, faults = conffile.read(path)
+    tree, faults = conffile.read(path, root)
     loader = _Loader(path, faults)
     conf = loader.conf(tree, on_this_host=on_this_host)
     if faults:

@@ -11,7 +11,8 @@ from s3nap.directives import CONF, job_specs
 from s3nap.job import Job, Setting
 
 _AS_EVERYWHERE = frozenset({"ChunkSize", "Compression", "Timeout", "UseTempFile"})
-_SECRETS = ("S3KeyFile", "GpgPassphraseFile", "MySQLDefaultsFile")
+SECRETS = ("S3KeyFile", "GpgPassphraseFile", "MySQLDefaultsFile")
+"""Directives that name files which are never stored with the conf."""
 
 
 def encrypted(settings: Mapping[str, Setting]) -> bool:
@@ -57,6 +58,6 @@ def _absolute(path: Path) -> Path:
 
 def _secrets(settings: Mapping[str, Setting], jobs: Iterable[Job]) -> Iterable[Path]:
     for holder in (settings, *(job.settings for job in jobs)):
-        for name in _SECRETS:
+        for name in SECRETS:
             if name in holder and holder[name].value is not None:
                 yield holder[name].value

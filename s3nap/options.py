@@ -77,6 +77,24 @@ def reading(command: Command) -> Command:
     )
 
 
+def opening(command: Command) -> Command:
+    """Add what opens archives where the private key is not at hand."""
+    return _add(
+        command,
+        click.option(
+            "--keys",
+            type=click.Path(path_type=Path, exists=True),
+            multiple=True,
+            help="A file of opened keys, where the private key is elsewhere; may be given several times.",
+        ),
+        click.option(
+            "--passphrase-file",
+            type=click.Path(path_type=Path, exists=True),
+            help="For archives encrypted with a passphrase.",
+        ),
+    )
+
+
 def connecting(command: Command) -> Command:
     """Add what reaches a database server."""
     return _add(

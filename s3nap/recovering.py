@@ -26,4 +26,30 @@ def keys(**chosen: Any) -> int:  # noqa: ANN401 - click's options
     return act(**with_confs(chosen))
 
 
-COMMANDS = (keys,)
+@click.command()
+@click.argument("job", required=False)
+@click.option("--target", type=click.Path(path_type=Path), help="Put it below this folder (default: where it was).")
+@options.at
+@click.option("--overwrite", is_flag=True, help="Replace files that are there and differ.")
+@options.opening
+@options.reading
+def bootstrap(**chosen: Any) -> int:  # noqa: ANN401
+    """On a bare machine: put the conf of a lost host back, and print what to install and to restore, in order.
+
+    Needs --bucket, --host and the private key. JOB (Conf/main.conf) only where the host had several confs.
+    """
+    from s3nap.bootstrap import bootstrap as act  # noqa: PLC0415 - as in cli
+
+    return act(**with_confs(chosen))
+
+
+@click.command()
+@options.common
+def runbook(**chosen: Any) -> int:  # noqa: ANN401
+    """Print, as Markdown to be kept on paper, what to do when this host is lost."""
+    from s3nap.runbook import runbook as act  # noqa: PLC0415 - as in cli
+
+    return act(**with_confs(chosen))
+
+
+COMMANDS = (keys, bootstrap, runbook)

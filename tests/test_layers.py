@@ -43,10 +43,10 @@ LAYERS: Mapping[str, frozenset[str]] = {
         | {"chunks", "envelope", "compression", "gpg", "recipients"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify"}),
+    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify", "putback"}),
     "face": frozenset(
         {"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}
-        | {"advice", "handover", "recovering"}
+        | {"advice", "handover", "recovering", "bootstrap", "runbook", "rebuilding", "packages", "plainsh"}
     ),
 }
 
