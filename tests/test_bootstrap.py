@@ -88,7 +88,9 @@ def test_a_rebuilt_host_goes_on(world: World, tmp_path: Path) -> None:
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not (world.diffdir / "machine").exists()
     assert {path.stem for path in world.state.manifests.iterdir()} == set(before)
-    typed(shell(said.stdout, "Restore, in this order").replace("/mnt/restored", f"{tmp_path}/new"), cwd=tmp_path)
+    script = shell(said.stdout, "Restore, in this order")
+    assert f"--at {max(before)} " in script  # also once the new host's own archives are newer
+    typed(script.replace("/mnt/restored", f"{tmp_path}/new"), cwd=tmp_path)
     (restored,) = (tmp_path / "new").iterdir()
     shutil.move(restored / str(world.tree).lstrip("/"), world.tree)
     assert tree_of(world.tree) == list(trees.values())[-1]

@@ -180,7 +180,7 @@ def chapter_script() -> str:
 
 
 def back_up(folder: Path, www: Path, project: Path, database: Path) -> Path:
-    """Make a FULL and a DIFF of all as host web1; return the folder that is the bucket."""
+    """Make a FULL and a DIFF of all as host web1, lose conf and DiffDir; return the folder that is the bucket."""
     bucket, diffs = folder / "bucket", folder / "diffs"
     bucket.mkdir(mode=0o700)
     diffs.mkdir(mode=0o700)
@@ -192,6 +192,8 @@ def back_up(folder: Path, www: Path, project: Path, database: Path) -> Path:
     for day, content in (("2026-11-21", "old"), ("2026-11-22", "new")):
         (www / "page").write_text(content)
         subprocess.run([sys.executable, "-m", "s3nap", "-q", "-c", conf, "--date", day], check=True)
+    conf.unlink()
+    shutil.rmtree(diffs)
     return bucket
 
 
@@ -222,13 +224,16 @@ def test_the_restore_chapter_runs_as_written(tmp_path: Path, gpg_home: GpgHome, 
     for name, script in (("aws", AWS), ("s3nap", f'#!/bin/sh\nexec {sys.executable} -m s3nap "$@"\n')):
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)
-    target = strange / "restored"
+    target, conf = strange / "restored", tmp_path / "main.conf"
     places = {"s3://my-backups/s3nap": f"file://{bucket}", "/mnt/restored": str(target), "/srv/www": str(www)}
     places |= {"/srv/svn/project": str(project), "/var/lib/app/app.db": str(database), "/mnt/": f"{strange}/"}
+    places |= {"/etc/s3nap/main.conf": str(conf)}
     script = re.sub("|".join(map(re.escape, places)), lambda match: places[match[0]], chapter_script())
     path = f"{programs}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "GNUPGHOME": str(fresh_gpg_home)}
     subprocess.run(["sh", "-eu", "-c", script], check=True, cwd=strange, env=environment, stdin=subprocess.DEVNULL)
+    assert "GpgRecipient backup@s3nap.test" in conf.read_text()
+    assert "s3nap bootstrap" in (strange / "runbook.md").read_text()
     for restored in (target, Path(f"{target}-by-sh"), Path(f"{target}-by-keys"), Path(f"{target}-by-s3nap-keys")):
         there = restored / www.relative_to("/")
         assert (there / "page").read_text() == "new"
