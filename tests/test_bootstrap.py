@@ -369,6 +369,7 @@ def test_databases_come_after_files_and_before_commands() -> None:
         _known("Directory", "/z", stream="tar"),
         _known("Subversion", "/p", stream="svndump", programs={"svnadmin": "1.14"}),
         _known("Directory", "/a", stream="tar", cycle="c/"),
+        _known("Directory", "/lacking/part", stream="tar"),  # that it is there does not mean that all of it is
         _known(CONF, "main.conf", stream="tar"),
     ]
     known = {item.job: item for _, item in reversed(given)}
@@ -376,7 +377,7 @@ def test_databases_come_after_files_and_before_commands() -> None:
     lacking = _known("Directory", "/lacking")[0]
     found = order([*(job for job, _ in given), lacking], known, Way(where=["--bucket", "file:///b c"], pinned=True))
     assert [step.manifest.job for step in found.steps] == [
-        *("Directory/z", "c/Directory/a", "SQLite/app.db", "Subversion/p"),
+        *("Directory/z", "c/Directory/a", "Directory/lacking/part", "SQLite/app.db", "Subversion/p"),
         *("MySQL/all", "PostgreSQL/bob@shop", "Command/ldap"),
     ]
     assert (found.missing, found.others) == (["Directory/lacking"], ["Directory/gone"])
@@ -384,7 +385,7 @@ def test_databases_come_after_files_and_before_commands() -> None:
     assert found.steps[0].command == (
         f"s3nap restore Directory/z --bucket 'file:///b c' --at {run} --target \"$TARGET\"/01-z"
     )
-    assert found.steps[5].command == (
+    assert found.steps[6].command == (
         f"s3nap restore PostgreSQL/bob@shop --bucket 'file:///b c' --at {run} --db-host /run/pg"
     )
     packages = {need.package: need.version for need in needs(step.manifest for step in found.steps)}
