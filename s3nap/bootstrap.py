@@ -22,12 +22,13 @@ from s3nap.job import Conf
 from s3nap.manifest import Manifest
 from s3nap.names import readable
 from s3nap.putback import put_back
+from s3nap.reader import KeySource, Reader
 from s3nap.rebuilding import Way, order
-from s3nap.restore import KeySource, Reader, restore_tree
+from s3nap.restore import restore_tree
 from s3nap.runbook import afterwards_text, install_text, order_text
 from s3nap.sources.table import expanded
 from s3nap.state import DiffDir, make_folder
-from s3nap.storage.open import open_storage
+from s3nap.storage.open import canonical
 
 _ROOT = Path("/")
 
@@ -112,7 +113,7 @@ def _make_folders(found: _Found, known: Mapping[str, JobCatalog]) -> int:
     for directive in ("DiffDir", "TempDir"):
         if conf[directive] is not None:
             make_folder(found.here(conf[directive]))
-    url = _url(conf)
+    url = canonical(conf["Bucket"])
     if url != found.place.storage.url:
         return 0
     diffdir = DiffDir(found.here(conf["DiffDir"]), f"{url}@{conf['Endpoint'] or ''}", found.place.host)
@@ -122,14 +123,6 @@ def _make_folders(found: _Found, known: Mapping[str, JobCatalog]) -> int:
         if any(archive.manifest.conf == conf.file.name for archive in item.archives):
             count += len(catalog.job(name, diffdir.job(name).manifests, keep_copies=True).archives)
     return count
-
-
-def _url(conf: Conf) -> str | None:
-    """Return the storage that the conf names, as it will call itself; its credentials need not be here yet."""
-    try:
-        return open_storage(conf["Bucket"], endpoint=conf["Endpoint"], region=conf["Region"]).url
-    except S3napError:
-        return None
 
 
 def _put_text(found: _Found, copies: int) -> Iterator[str]:
@@ -156,7 +149,7 @@ def _todo_text(found: _Found) -> Iterator[str]:
             f"the conf has no Host, and this machine is called {conf['Host']}: call it {found.place.host}, or write "
             f"Host {found.place.host} into {conf.file}; else its runs do not go on where {found.place.host} ended"
         )
-    if _url(conf) != found.place.storage.url:
+    if canonical(conf["Bucket"]) != found.place.storage.url:
         todo.append(f"the conf says Bucket {conf['Bucket']}, this was read from {found.place.storage.url}: correct it")
     if todo:
         yield "## Before the next run\n"

@@ -12,7 +12,7 @@ from s3nap import access, advice
 from s3nap.commands import logging, only_place
 from s3nap.errors import Exit, NoKeyError, UsageError
 from s3nap.manifest import Archive
-from s3nap.restore import KeySource, Reader, envelopes
+from s3nap.reader import KeySource, Reader, envelopes
 
 _TARGET = Path()
 

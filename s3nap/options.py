@@ -77,8 +77,25 @@ def reading(command: Command) -> Command:
     )
 
 
+def connecting(command: Command) -> Command:
+    """Add what reaches a database server."""
+    return _add(
+        command,
+        click.option("--database", metavar="NAME", help="Load under another name (a repository: another path)."),
+        click.option("--db-host", metavar="HOST", help="The database server."),
+        click.option("--db-port", type=int, help="Its port."),
+        click.option("--db-socket", metavar="PATH", help="Its socket."),
+        click.option(
+            "--db-user", metavar="USER", help="The user to load as; passwords only from the clients' own files."
+        ),
+        click.option(
+            "--defaults-file", type=click.Path(path_type=Path, exists=True), help="MySQL: a file as ~/.my.cnf."
+        ),
+    )
+
+
 def opening(command: Command) -> Command:
-    """Add what opens archives where the private key is not at hand."""
+    """Add what opens encrypted archives where gpg alone does not."""
     return _add(
         command,
         click.option(
@@ -95,20 +112,12 @@ def opening(command: Command) -> Command:
     )
 
 
-def connecting(command: Command) -> Command:
-    """Add what reaches a database server."""
+def choosing(command: Command) -> Command:
+    """Add what chooses files of an archive."""
     return _add(
         command,
-        click.option("--database", metavar="NAME", help="Load under another name (a repository: another path)."),
-        click.option("--db-host", metavar="HOST", help="The database server."),
-        click.option("--db-port", type=int, help="Its port."),
-        click.option("--db-socket", metavar="PATH", help="Its socket."),
-        click.option(
-            "--db-user", metavar="USER", help="The user to load as; passwords only from the clients' own files."
-        ),
-        click.option(
-            "--defaults-file", type=click.Path(path_type=Path, exists=True), help="MySQL: a file as ~/.my.cnf."
-        ),
+        click.option("--include", metavar="PATTERN", multiple=True, help="Only what matches, as Exclude would."),
+        click.option("--exclude", metavar="PATTERN", multiple=True, help="Nothing that matches."),
     )
 
 

@@ -88,6 +88,8 @@ def test_a_rebuilt_host_goes_on(world: World, tmp_path: Path) -> None:
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not (world.diffdir / "machine").exists()
     assert {path.stem for path in world.state.manifests.iterdir()} == set(before)
+    looked = s3nap("ls", world.job, "-R", "-c", world.conf)  # its credentials permitting, looking works at once
+    assert (looked.returncode, "CANARY-NAME-3" in looked.stdout) == (Exit.DONE, True), looked
     script = shell(said.stdout, "Restore, in this order")
     assert f"--at {max(before)} " in script  # also once the new host's own archives are newer
     typed(script.replace("/mnt/restored", f"{tmp_path}/new"), cwd=tmp_path)

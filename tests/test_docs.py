@@ -190,7 +190,7 @@ def back_up(folder: Path, www: Path, project: Path, database: Path) -> Path:
     lines += ["</Cycle>"]
     conf.write_text("\n".join(lines) + "\n")
     for day, content in (("2026-11-21", "old"), ("2026-11-22", "new")):
-        (www / "page").write_text(content)
+        (www / "index.html").write_text(content)
         subprocess.run([sys.executable, "-m", "s3nap", "-q", "-c", conf, "--date", day], check=True)
     conf.unlink()
     shutil.rmtree(diffs)
@@ -236,7 +236,7 @@ def test_the_restore_chapter_runs_as_written(tmp_path: Path, gpg_home: GpgHome, 
     assert "s3nap bootstrap" in (strange / "runbook.md").read_text()
     for restored in (target, Path(f"{target}-by-sh"), Path(f"{target}-by-keys"), Path(f"{target}-by-s3nap-keys")):
         there = restored / www.relative_to("/")
-        assert (there / "page").read_text() == "new"
+        assert (there / "index.html").read_text() == "new"
         assert (there / "sub").is_dir()
     assert (strange / "app.db").read_bytes() == database.read_bytes()
     uuids = [

@@ -43,9 +43,12 @@ LAYERS: Mapping[str, frozenset[str]] = {
         | {"chunks", "envelope", "compression", "gpg", "recipients"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify", "putback"}),
+    "acts": frozenset(
+        {"archiving", "dumping", "upkeep", "backup", "restore", "verify", "putback"}
+        | {"reader", "contents", "ranges", "picking"}
+    ),
     "face": frozenset(
-        {"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "cli", "__main__"}
         | {"advice", "handover", "recovering", "bootstrap", "runbook", "rebuilding", "packages", "plainsh"}
     ),
 }
