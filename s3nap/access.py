@@ -115,7 +115,7 @@ def other_hosts(place: Place) -> str:
 
 
 def find_job(place: Place, wanted: str) -> JobCatalog:
-    """Return the catalog of a job, named as ``list`` shows it, by its encoded name, or by its source alone.
+    """Return the catalog of a job, named as ``list`` shows it, by its encoded name, its source, or its kind alone.
 
     Raises NothingMatchesError, saying what there is, unless exactly one job is meant.
     """
@@ -130,6 +130,7 @@ def named(known: Mapping[str, JobCatalog], wanted: str, host: str) -> JobCatalog
     if wanted in known:
         return known[wanted]
     matching = [item for name, item in known.items() if wanted in {names.readable(name), *_sources(item)}]
+    matching = matching or [item for item in known.values() if wanted in _kinds(item)]
     if len(matching) == 1:
         return matching[0]
     if matching:
@@ -150,6 +151,10 @@ def remembered(conf: Conf) -> dict[str, tuple[JobCatalog, JobState]]:
 
 def _sources(known: JobCatalog) -> set[str]:
     return {archive.manifest.source for archive in known.archives}
+
+
+def _kinds(known: JobCatalog) -> set[str]:
+    return {archive.manifest.kind for archive in known.archives}
 
 
 def _shown(jobs: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from loguru import logger
 from s3nap import pipeline
 from s3nap.archiving import RunSetting, begin, state_id
 from s3nap.catalog import Catalog, JobCatalog
+from s3nap.confjob import encrypted
 from s3nap.cycle import day_number
 from s3nap.envelope import Envelope, read_passphrase
 from s3nap.errors import Exit, RetryFullError, S3napError, SourceError, StorageError
@@ -92,6 +93,8 @@ class Run:
     def execute(self) -> list[Result]:
         """Run every job that is due, one after the other; a failure of one never stops the others."""
         results: list[Result] = []
+        if self._conf["StoreConf"] and not encrypted(self._conf.settings):
+            logger.debug("{}: is not stored, for nothing is encrypted", self._conf.file)
         for job in self._conf.jobs:
             results += self._expanded(job)
         self.warnings += _idle_excludes(results)

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from s3nap import __version__, housekeeping, options, watching
+from s3nap import __version__, housekeeping, options, recovering, watching
 from s3nap.errors import ConfError, Exit, S3napError
+from s3nap.options import with_confs
 
 _CONF_FOLDERS = (Path("/etc/s3nap"), Path("/etc/s3napback"))
 _STATUSES = """\b
@@ -95,7 +96,7 @@ def plan(**chosen: Any) -> int:  # noqa: ANN401
     """Print the calendar: what runs when, as what, and what stays restorable."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.plan(**options.with_confs(chosen))
+    return commands.plan(**with_confs(chosen))
 
 
 @cli.command(name="list")
@@ -109,10 +110,10 @@ def list_(*, legacy: bool, **chosen: Any) -> int:  # noqa: ANN401
     if legacy:
         from s3nap import legacyshow  # noqa: PLC0415
 
-        return legacyshow.list_archives(**options.with_confs(chosen))
+        return legacyshow.list_archives(**with_confs(chosen))
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.list_archives(**options.with_confs(chosen))
+    return commands.list_archives(**with_confs(chosen))
 
 
 @cli.command()
@@ -131,7 +132,7 @@ def ls(**chosen: Any) -> int:  # noqa: ANN401
     """
     from s3nap import looking  # noqa: PLC0415
 
-    return looking.ls(**options.with_confs(chosen))
+    return looking.ls(**with_confs(chosen))
 
 
 @cli.command()
@@ -147,7 +148,7 @@ def find(**chosen: Any) -> int:  # noqa: ANN401
     """
     from s3nap import looking  # noqa: PLC0415
 
-    return looking.find(**options.with_confs(chosen))
+    return looking.find(**with_confs(chosen))
 
 
 @cli.command()
@@ -161,7 +162,7 @@ def diff(**chosen: Any) -> int:  # noqa: ANN401
     """Tell what was added (+), removed (-) and changed (M) from one archive to another."""
     from s3nap import looking  # noqa: PLC0415
 
-    return looking.diff(**options.with_confs(chosen))
+    return looking.diff(**with_confs(chosen))
 
 
 @cli.command()
@@ -174,7 +175,7 @@ def dump(**chosen: Any) -> int:  # noqa: ANN401
     """Write one file of an archive to standard output; without PATH the archive's whole raw stream."""
     from s3nap.restoring import dump as act  # noqa: PLC0415
 
-    return act(**options.with_confs(chosen))
+    return act(**with_confs(chosen))
 
 
 @cli.command()
@@ -203,10 +204,10 @@ def restore(*, legacy: bool, **chosen: Any) -> int:  # noqa: ANN401
     if legacy:
         from s3nap import legacyshow  # noqa: PLC0415
 
-        return legacyshow.restore(**options.with_confs(chosen))
+        return legacyshow.restore(**with_confs(chosen))
     from s3nap.restoring import restore as act  # noqa: PLC0415
 
-    return act(**options.with_confs(chosen))
+    return act(**with_confs(chosen))
 
 
 @cli.command()
@@ -217,7 +218,7 @@ def recipe(**chosen: Any) -> int:  # noqa: ANN401
     """Print the script that restores an archive with sh, gpg and tar, without s3nap."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.recipe(**options.with_confs(chosen))
+    return commands.recipe(**with_confs(chosen))
 
 
 @cli.command()
@@ -228,7 +229,7 @@ def hold(**chosen: Any) -> int:  # noqa: ANN401
     """Keep an archive, and all it needs, whatever the cycle says."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("hold", **options.with_confs(chosen))
+    return commands.mark("hold", **with_confs(chosen))
 
 
 @cli.command()
@@ -239,7 +240,7 @@ def release(**chosen: Any) -> int:  # noqa: ANN401
     """Accept an archive whose source looked empty; or end a hold."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.mark("released", **options.with_confs(chosen))
+    return commands.mark("released", **with_confs(chosen))
 
 
 housekeeping.register(cli)
@@ -256,7 +257,7 @@ def validate(**chosen: Any) -> int:  # noqa: ANN401
     """Check confs; all that is wrong is shown at once."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.validate(**options.with_confs(chosen))
+    return commands.validate(**with_confs(chosen))
 
 
 @config.command()
@@ -267,7 +268,7 @@ def show(**chosen: Any) -> int:  # noqa: ANN401
     """Print the effective values of every job, and where each came from."""
     from s3nap import commands  # noqa: PLC0415
 
-    return commands.show(**options.with_confs(chosen))
+    return commands.show(**with_confs(chosen))
 
 
 @config.command()
@@ -281,6 +282,8 @@ def generate() -> int:
 
 cli.add_command(watching.verify)
 cli.add_command(watching.check)
+for command in recovering.COMMANDS:
+    cli.add_command(command)
 
 
 def _run(names: Sequence[str], jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401

@@ -87,6 +87,8 @@ def _chosen(confs: Sequence[Conf], jobs: Sequence[str]) -> list[str]:
     chosen: list[str] = []
     for wanted in jobs:
         matching = [job.name for job in each.values() if wanted in {job.name, readable(job.name), job.source}]
+        alone = [job.name for job in each.values() if job.kind == wanted]
+        matching = matching or (alone if len(alone) == 1 else [])
         if not matching:
             raise NothingMatchesError(f"no job {wanted}; the conf has: {', '.join(job.name for job in known)}")
         chosen += matching

@@ -22,6 +22,8 @@ from s3nap.conflines import DEPTH, Fault, Line, Origin, Scan
 from s3nap.errors import ConfError
 
 _FILES = 1000
+_LINKS = 40
+_ROOT = Path("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +41,16 @@ class Directive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A block, or the whole file (no kind). ``name`` is its argument; empty if that is at fault (``read`` only)."""
+    """A block, or the whole file (no kind). ``name`` is its argument; empty if that is at fault (``read`` only).
+
+    Of the whole, ``files`` are all files that were read, in their order.
+    """
 
     kind: str | None
     name: str | None
     origin: Origin
     entries: tuple[Directive | Section, ...]
+    files: tuple[Path, ...] = ()
 
 
 def parse(path: Path) -> Section:
@@ -55,15 +61,19 @@ def parse(path: Path) -> Section:
     return tree
 
 
-def read(path: Path) -> tuple[Section, list[Fault]]:
-    """As ``parse``, but return the faults beside what could be read; only an unreadable ``path`` raises ConfError."""
-    reader = _Reader()
+def read(path: Path, root: Path = _ROOT) -> tuple[Section, list[Fault]]:
+    """As ``parse``, but return the faults beside what could be read; only an unreadable ``path`` raises ConfError.
+
+    ``root`` is where the tree lies that absolute names are of, if it was restored to elsewhere than ``/``.
+    """
+    reader = _Reader(root)
     top = Origin((), str(path))
     try:
-        text = _text(path)
+        text = _text(_followed(path, root))
     except (OSError, ValueError) as error:
         raise ConfError([f"{path}: cannot be read: {_reason(error)}"]) from error
-    return Section(kind=None, name=None, origin=top, entries=reader.file(path, text, ())), reader.faults
+    entries = reader.file(path, text, ())
+    return Section(kind=None, name=None, origin=top, entries=entries, files=tuple(reader.files)), reader.faults
 
 
 def _text(path: Path) -> str:
@@ -78,15 +88,16 @@ def _reason(error: Exception) -> str:
 class _Reader:
     """Reads a file and what it includes, and collects faults."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
+        self._root = root
         self.faults: list[Fault] = []
+        self.files: list[Path] = []
         self._open: list[Path] = []
-        self._files = 0
 
     def file(self, path: Path, text: str, order: tuple[int, ...]) -> tuple[Directive | Section, ...]:
         """Return the entries of one file, those of included ones in their place."""
         self._open.append(path.resolve())
-        self._files += 1
+        self.files.append(path)
         scan = Scan(path, order, self.faults)
         scan.text(text)
         entries = tuple(self._entries(_apache(scan, self.faults), iter(scan.lines), path))
@@ -115,7 +126,7 @@ class _Reader:
 
     def _include(self, path: Path, pattern: str, origin: Origin, number: int) -> Iterator[Directive | Section]:
         try:
-            found = _included(path.parent, pattern)
+            found = _included(path.parent, pattern, self._root)
         except (OSError, ValueError, NotImplementedError, IndexError) as error:
             self.faults.append(Fault(origin, f"Include {pattern}: {_reason(error)}"))
             return
@@ -128,25 +139,39 @@ class _Reader:
                 yield from self.file(name, text, (*origin.order, number, index))
 
     def _included_text(self, name: Path) -> str:
+        name = _followed(name, self._root)
         if name.resolve() in self._open:
             raise ValueError("it would include itself; take the Include out")
-        if self._files >= _FILES or len(self._open) > DEPTH:
+        if len(self.files) >= _FILES or len(self._open) > DEPTH:
             raise ValueError(f"too many files, or too deep; at most {_FILES}, and {DEPTH} in each other")
         if name.exists() and not name.is_file():
             raise ValueError("neither a file nor a directory; name one")  # reading a fifo would never end
         return _text(name)
 
 
-def _included(folder: Path, pattern: str) -> list[Path]:
-    path = folder / pattern
+def _followed(path: Path, root: Path) -> Path:
+    """Return what a path means, its own links resolved, where ``root`` is not ``/``."""
+    for _ in range(_LINKS if root != _ROOT else 0):
+        if not path.is_symlink():
+            break
+        path = _under(root, path.parent, str(path.readlink()))
+    return path
+
+
+def _under(root: Path, folder: Path, name: str) -> Path:
+    return root / name.lstrip("/") if name.startswith("/") else folder / name
+
+
+def _included(folder: Path, pattern: str, root: Path) -> list[Path]:
+    path = _under(root, folder, pattern)
     if path.is_dir():
-        return sorted(entry for entry in path.iterdir() if entry.is_file())
+        return sorted(entry for entry in path.iterdir() if _followed(entry, root).is_file())
     if path.exists() or not any(char in pattern for char in "*?["):
         return [path]
     if "**" in pattern:
         raise ValueError("** is not known; write one pattern per directory")
-    base = Path("/") if pattern.startswith("/") else folder
-    found = sorted(entry for entry in base.glob(pattern.lstrip("/")) if entry.is_file())
+    base = root if pattern.startswith("/") else folder
+    found = sorted(entry for entry in base.glob(pattern.lstrip("/")) if _followed(entry, root).is_file())
     if not found:
         raise ValueError("no file matches; correct the pattern, or name the directory")
     return found

@@ -10,6 +10,7 @@ from typing import cast
 
 from s3nap import conffile, hostcheck, names
 from s3nap.conffile import Directive, Section
+from s3nap.confjob import conf_job
 from s3nap.conflines import NO_KIND, Fault, Origin
 from s3nap.confscope import Block, Source, Value
 from s3nap.conftext import describe, generate, reference
@@ -23,13 +24,13 @@ __all__ = ["describe", "generate", "load", "reference"]
 _MISSING = Origin((sys.maxsize,), "")
 
 
-def load(path: Path, *, on_this_host: bool = True) -> Conf:
+def load(path: Path, *, on_this_host: bool = True, root: Path = Path("/")) -> Conf:
     """Return what a conf says, or raise one ConfError with every fault, ``file:line: what is wrong; what to do``.
 
     ``on_this_host=False`` leaves out what only the machine that the conf is for can answer: do directories, keys and
-    files exist, and can nobody else read them.
+    files exist, and can nobody else read them. ``root`` as for ``conffile.read``.
     """
-    tree, faults = conffile.read(path)
+    tree, faults = conffile.read(path, root)
     loader = _Loader(path, faults)
     conf = loader.conf(tree, on_this_host=on_this_host)
     if faults:
@@ -64,7 +65,8 @@ class _Loader:
             for spec, found in self._paths:
                 for _, message in hostcheck.faults({spec.name: cast("Path", found.value)}):
                     self._fault(found.origin, message)
-        return Conf(file=self._path, settings=settings, jobs=jobs)
+        own = conf_job(self._path, tree.files, settings, jobs)
+        return Conf(file=self._path, settings=settings, jobs=(*jobs, own) if own is not None else jobs)
 
     def _fault(self, origin: Origin, message: str) -> None:
         self._faults.append(Fault(origin, message))

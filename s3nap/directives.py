@@ -16,6 +16,9 @@ from s3nap.values import Packing, ValueType
 KINDS = ("Directory", "Subversion", "SubversionDir", "MySQL", "PostgreSQL", "SQLite", "Command")
 """Kinds of sources, in the order in which they run within a scope."""
 
+CONF = "Conf"
+"""Kind of the job that stores the conf itself; no line of a conf names it."""
+
 WITHOUT_DIFFS = frozenset({"MySQL", "PostgreSQL", "SQLite"})
 CYCLE = "Cycle"
 SIMPLE = "SimpleCycle"
@@ -160,6 +163,14 @@ _TOP = (
         shown="the one shipped",
         help="Where messages go: screen, file, mail.",
     ),
+    Spec(
+        name="StoreConf",
+        type=values.FLAG,
+        scope=Scope.TOP,
+        example="Off",
+        default=True,
+        help="Store this conf with every run, for `bootstrap`; only where there is encryption.",
+    ),
 )
 
 _JOB = (
@@ -193,7 +204,7 @@ _JOB = (
         scope=Scope.JOB,
         example="3",
         default=6,
-        by_kind={kind: 0 for kind in KINDS if kind != "Directory"},
+        by_kind={kind: 0 for kind in (*KINDS, CONF) if kind != "Directory"},
         shown="6, Subversion 0",
         help="SimpleCycle: DIFFs between two FULLs; databases have none.",
     ),
@@ -203,6 +214,7 @@ _JOB = (
         scope=Scope.JOB,
         example="4",
         default=4,
+        by_kind={CONF: 7},
         help="SimpleCycle: how many FULLs, each with its DIFFs, are kept.",
     ),
     Spec(

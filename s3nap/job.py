@@ -25,6 +25,7 @@ class Job:
     ``name`` is the encoded name of stored keys (``daily-example/Directory/etc``), ``source`` the text of the conf
     (``/etc``, ``bob@shop``), ``origin`` the ``file:line`` it stands at. ``settings`` holds the effective value of every
     directive that a job of this kind may have, by the directive's canonical name (``Exclude`` is a tuple of str).
+    ``files`` are what it stores, where that is not its source alone.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Job:
     cycle: Cycle
     settings: Mapping[str, Setting]
     origin: str
+    files: tuple[Path, ...] = ()
 
     def __getitem__(self, directive: str) -> Any:  # noqa: ANN401 - the directive table knows the type
         """Return the effective value of a directive."""

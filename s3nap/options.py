@@ -28,6 +28,14 @@ def _merged(ctx: click.Context, _parameter: click.Parameter, value: Any) -> Any:
     return value or outer
 
 
+def with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return what was chosen, if it says which archives are meant: a conf or a bucket."""
+    if not chosen["confs"] and not chosen.get("bucket"):
+        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
+        raise click.UsageError(f"give {places}")
+    return chosen
+
+
 def common(command: Command) -> Command:
     """Add what every command has."""
     return _add(
@@ -124,11 +132,3 @@ at = click.option(
 legacy = click.option(
     "--legacy", is_flag=True, help="What s3napback stored; JOB is its name without slot and type (/etc, MySQL/shop)."
 )
-
-
-def with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
-    """Return the options; UsageError unless they say which conf, or which bucket, is meant."""
-    if not chosen["confs"] and not chosen.get("bucket"):
-        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
-        raise click.UsageError(f"give {places}")
-    return chosen

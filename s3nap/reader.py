@@ -14,10 +14,10 @@ from s3nap.chunks import ChunkLine, in_order, parse_tables, workers
 from s3nap.envelope import Keys, Opener, Promise
 from s3nap.errors import NoKeyError, NoSuchObjectError, VerificationError
 from s3nap.manifest import Archive, Manifest, StoredObject
-from s3nap.names import CATALOG
 from s3nap.storage import Storage
 
 _SIDE_LIMIT = 1 << 36  # bytes; a listing or a state larger than that is none of ours
+_KEYS = "keys.gpg"
 _KEYS_MARK = re.compile(r"keys-(\d+)\.gpg")
 
 
@@ -112,19 +112,23 @@ class Reader:
         if self._given:
             return self._fitting(archive.manifest)
         manifest = archive.manifest
-        marks = sorted((mark for mark in archive.marks if _KEYS_MARK.fullmatch(mark)), key=_keys_number, reverse=True)
-        keys = [f"{CATALOG}/{manifest.at.folder}/{manifest.run}.{mark}" for mark in marks]
         passphrase = self._source.passphrase if manifest.encryption.method == "passphrase" else None
         failure: NoKeyError | VerificationError | None = None
-        for key in keys:
+        for name in envelopes(archive):
             try:
-                return Keys(self._opener.gpg.open_envelope(self._get(key), passphrase))
-            except (NoKeyError, VerificationError) as error:
+                return Keys(self._opener.gpg.open_envelope(self.envelope(archive, name), passphrase))
+            except VerificationError as error:
+                if name == _KEYS:  # there is none behind it
+                    raise
                 failure = failure or error
-        try:
-            return Keys(self._opener.gpg.open_envelope(self._plain(manifest, "keys"), passphrase))
-        except NoKeyError as error:
-            raise NoKeyError(f"{manifest.job}, archive {manifest.run}: {_who(manifest)}; {failure or error}") from error
+            except NoKeyError as error:
+                failure = failure or error
+        raise NoKeyError(f"{manifest.job}, archive {manifest.run}: {_who(manifest)}; {failure}") from failure
+
+    def envelope(self, archive: Archive, name: str) -> bytes:
+        """Return one of the ``envelopes`` of an archive as it is stored; VerificationError if it is missing."""
+        manifest = archive.manifest
+        return self._plain(manifest, "keys") if name == _KEYS else self._get(manifest.at.mark(name))
 
     def _fitting(self, manifest: Manifest) -> Keys:
         """Return those of the given keys that open this archive; an envelope does not say whose it is."""
@@ -211,6 +215,15 @@ class Reader:
         if self._decode(key, promise, raw.extend) != line.raw_size:
             raise VerificationError(f"{key}: holds {len(raw)} bytes, not {line.raw_size}")
         return raw
+
+
+def envelopes(archive: Archive) -> list[str]:
+    """Name the envelopes of an archive in the order in which they are tried: marks, newest first, then the first one.
+
+    Nothing if it is not encrypted.
+    """
+    marks = sorted((mark for mark in archive.marks if _KEYS_MARK.fullmatch(mark)), key=_keys_number, reverse=True)
+    return [*marks, _KEYS] if archive.manifest.encryption.method != "none" else []
 
 
 def _keys_number(mark: str) -> int:

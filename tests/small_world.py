@@ -62,6 +62,7 @@ class World:
             f'DiffDir "{self.diffdir}"',
             f'Bucket "{self.bucket or self.folder.as_uri()}"',
             f"Host {self.host}",
+            *([] if any("StoreConf" in line for line in (*extra, *self.extra)) else ["StoreConf Off"]),  # one job
             f'LogConfig "{self.base / "logconfig.ini"}"',
             *([] if any("ChunkSize" in line for line in (*extra, *self.extra)) else ["ChunkSize 64K"]),
             f'<Directory "{self.tree}">',

@@ -90,7 +90,7 @@ def test_readme_conf_is_right(tmp_path: Path) -> None:
     conf = tmp_path / "main.conf"
     conf.write_text(match[1])
     jobs = {job.source: job for job in config.load(conf, on_this_host=False).jobs}
-    assert set(jobs) == {"/etc", "/home", "/srv/www", "/opt"}
+    assert set(jobs) == {"/etc", "/home", "/srv/www", "/opt", str(conf)}
     assert jobs["/etc"].cycle == SimpleCycle(diffs=6, fulls=2)
     assert jobs["/opt"].cycle == SimpleCycle(frequency=28, diffs=0, fulls=3)
 
@@ -102,7 +102,7 @@ def test_readme_conf_of_other_sources_is_right(tmp_path: Path) -> None:
     assert match is not None
     conf = tmp_path / "main.conf"
     conf.write_text(f"DiffDir /var/lib/s3nap\nBucket s3://my-backups\n{match[1]}")
-    assert {job.kind for job in config.load(conf, on_this_host=False).jobs} == set(SOURCES) - {"Directory"}
+    assert {job.kind for job in config.load(conf, on_this_host=False).jobs} == set(SOURCES) - {"Directory", "Conf"}
 
 
 def test_readme_names_every_command() -> None:
@@ -143,7 +143,7 @@ def test_format_has_every_field_of_the_manifest() -> None:
 
 def test_readme_is_honest_about_sources() -> None:
     """What cannot be backed up yet is said; once everything can, the statement must go."""
-    assert ("directories only" in text("README.md")) == (set(SOURCES) == {"Directory"})
+    assert ("directories only" in text("README.md")) == (set(SOURCES) == {"Directory", "Conf"})
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -180,7 +180,7 @@ def chapter_script() -> str:
 
 
 def back_up(folder: Path, www: Path, project: Path, database: Path) -> Path:
-    """Make a FULL and a DIFF of all as host web1; return the folder that is the bucket."""
+    """Make a FULL and a DIFF of all as host web1, lose conf and DiffDir; return the folder that is the bucket."""
     bucket, diffs = folder / "bucket", folder / "diffs"
     bucket.mkdir(mode=0o700)
     diffs.mkdir(mode=0o700)
@@ -192,6 +192,8 @@ def back_up(folder: Path, www: Path, project: Path, database: Path) -> Path:
     for day, content in (("2026-11-21", "old"), ("2026-11-22", "new")):
         (www / "index.html").write_text(content)
         subprocess.run([sys.executable, "-m", "s3nap", "-q", "-c", conf, "--date", day], check=True)
+    conf.unlink()
+    shutil.rmtree(diffs)
     return bucket
 
 
@@ -222,14 +224,17 @@ def test_the_restore_chapter_runs_as_written(tmp_path: Path, gpg_home: GpgHome, 
     for name, script in (("aws", AWS), ("s3nap", f'#!/bin/sh\nexec {sys.executable} -m s3nap "$@"\n')):
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)
-    target = strange / "restored"
+    target, conf = strange / "restored", tmp_path / "main.conf"
     places = {"s3://my-backups/s3nap": f"file://{bucket}", "/mnt/restored": str(target), "/srv/www": str(www)}
     places |= {"/srv/svn/project": str(project), "/var/lib/app/app.db": str(database), "/mnt/": f"{strange}/"}
+    places |= {"/etc/s3nap/main.conf": str(conf)}
     script = re.sub("|".join(map(re.escape, places)), lambda match: places[match[0]], chapter_script())
     path = f"{programs}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "GNUPGHOME": str(fresh_gpg_home)}
     subprocess.run(["sh", "-eu", "-c", script], check=True, cwd=strange, env=environment, stdin=subprocess.DEVNULL)
-    for restored in (target, Path(f"{target}-by-sh"), Path(f"{target}-by-keys")):
+    assert "GpgRecipient backup@s3nap.test" in conf.read_text()
+    assert "s3nap bootstrap" in (strange / "runbook.md").read_text()
+    for restored in (target, Path(f"{target}-by-sh"), Path(f"{target}-by-keys"), Path(f"{target}-by-s3nap-keys")):
         there = restored / www.relative_to("/")
         assert (there / "index.html").read_text() == "new"
         assert (there / "sub").is_dir()

@@ -293,8 +293,8 @@ def test_9_the_original_readme_s_conf_parses_and_plans() -> None:
     """The README example of s3napback is taken as it stands: its jobs, its cycles, its calendar."""
     conf = config.load(_EXAMPLE, on_this_host=False)
     kinds = {job.kind for job in conf.jobs}
-    assert kinds == {"Directory", "MySQL", "Subversion", "SubversionDir"}
-    assert len({job.name for job in conf.jobs}) == len(conf.jobs) == 25
+    assert kinds == {"Directory", "MySQL", "Subversion", "SubversionDir", "Conf"}
+    assert len({job.name for job in conf.jobs}) == len(conf.jobs) == 26
     assert conf["ChunkSize"] == 25_000_000
 
 

@@ -66,7 +66,7 @@ class World:
     def conf(self) -> Path:
         """The conf as it is now, written."""
         file = self.folder / "s3nap.conf"
-        text = f'DiffDir {self.diffdir}\n{self.bucket}Host alpha\n{self.top}Directory "{self.source}"\n'
+        text = f'DiffDir {self.diffdir}\n{self.bucket}Host alpha\nStoreConf Off\n{self.top}Directory "{self.source}"\n'
         text += "".join(f'Exclude "{pattern}"\n' for pattern in self.excludes)
         file.write_text(text + self.cycles.replace("TREE", self.source))
         return file

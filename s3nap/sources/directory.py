@@ -35,7 +35,7 @@ _FEW = 20  # unless it was that small before
 
 
 class DirectorySource:
-    """One ``Directory``: a tree, a file, or a symbolic link and what it resolves to."""
+    """One ``Directory``: a tree, a file, or a symbolic link and what it resolves to; or the files of one ``Conf``."""
 
     stream = "tar"
 
@@ -45,8 +45,9 @@ class DirectorySource:
         self._is_root = self.path == Path("/")
         self._one_file_system: bool = job["OneFileSystem"]
         # a link is archived as the link and as what it resolves to
-        resolved = self.path.resolve() if self.path.is_symlink() else self.path
-        self.roots = tuple(dict.fromkeys((self.path, resolved)))
+        named = job.files or (self.path,)
+        both = ((path, path.resolve() if path.is_symlink() else path) for path in named)
+        self.roots = tuple(dict.fromkeys(root for pair in both for root in pair))
         inside = sorted({root / below for root in self.roots for own in own_paths if (below := _below(own, root))})
         for own in inside:
             logger.info("{}: leaves out {}, which belongs to s3nap", job.name, own)

@@ -29,6 +29,7 @@ SOURCES: dict[str, SourceFactory] = {
     "PostgreSQL": PostgreSQLSource,
     "SQLite": SQLiteSource,
     "Command": CommandSource,
+    "Conf": DirectorySource,
 }
 LOADERS: dict[str, LoaderFactory] = {
     "Subversion": SubversionLoader,
