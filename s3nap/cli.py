@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from s3nap import __version__, options
+from s3nap import __version__, options, walking
 from s3nap.errors import ConfError, Exit, S3napError
+from s3nap.options import with_confs as _with_confs
 
 _CONF_FOLDERS = (Path("/etc/s3nap"), Path("/etc/s3napback"))
 _STATUSES = """\b
@@ -232,6 +233,10 @@ def release(**chosen: Any) -> int:  # noqa: ANN401
     return commands.mark("released", **_with_confs(chosen))
 
 
+for command in walking.COMMANDS:
+    cli.add_command(command)
+
+
 @cli.group()
 def config() -> None:
     """Look at the configuration."""
@@ -282,13 +287,6 @@ def _named(name: str) -> Path:
         known = ", ".join(sorted(cli.commands))
         raise click.UsageError(f"{name} is neither a command ({known}) nor a conf in /etc/s3nap or /etc/s3napback")
     return found
-
-
-def _with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
-    if not chosen["confs"] and not chosen.get("bucket"):
-        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
-        raise click.UsageError(f"give {places}")
-    return chosen
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -55,36 +55,44 @@ class Outlook:
         self._stack.close()
 
     @cached_property
-    def _place(self) -> Place:
+    def place(self) -> Place:
+        """The storage that is meant; asked whether it is there."""
         place = only_place(self._confs, self._options)
         place.storage.check()
         return place
 
     @cached_property
-    def _stored(self) -> StoredIndexes:
+    def reader(self) -> Reader:
+        """What opens the archives."""
         options = self._options
         secret = options["passphrase_file"] or (self.conf["GpgPassphraseFile"] if self.conf is not None else None)
         source = KeySource(passphrase=read_passphrase(secret), files=options["keys"])
-        reader = self._stack.enter_context(Reader(self._place.storage, source))
+        return self._stack.enter_context(Reader(self.place.storage, source))
+
+    @cached_property
+    def _stored(self) -> StoredIndexes:
         work = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="s3nap-"))
-        return StoredIndexes(reader, Path(work))
+        return StoredIndexes(self.reader, Path(work))
 
     @cached_property
     def jobs(self) -> Mapping[str, JobCatalog]:
         """The archives of every job of the host."""
         if self._remembered:
             return {name: known for name, (known, _) in self._remembered.items()}
-        return Catalog(self._place.storage, self._place.host).all_jobs()
+        return Catalog(self.place.storage, self.place.host).all_jobs()
+
+    def found(self, wanted: str) -> JobCatalog:
+        """Return the job that is meant, of whatever kind; NothingMatchesError if there is none."""
+        if self._remembered:
+            try:
+                return access.named(self.jobs, wanted, str(self.conf["Host"] if self.conf is not None else ""))
+            except NothingMatchesError:
+                pass  # perhaps one that this machine does not remember
+        return access.find_job(self.place, wanted)
 
     def job(self, wanted: str) -> JobCatalog:
         """Return the job that is meant; UsageError if it is none of files, NothingMatchesError if there is none."""
-        if self._remembered:
-            try:
-                found = access.named(self.jobs, wanted, str(self.conf["Host"] if self.conf is not None else ""))
-            except NothingMatchesError:
-                found = access.find_job(self._place, wanted)  # one that this machine does not remember
-        else:
-            found = access.find_job(self._place, wanted)
+        found = self.found(wanted)
         if not all(_is_tree(archive) for archive in found.archives):
             raise UsageError(f"{readable(found.job)} is no tree of files: there is nothing to look into")
         return found

@@ -33,9 +33,14 @@ LAYERS: Mapping[str, frozenset[str]] = {
     ),
     "policy": frozenset({"plan", "forecast"}),
     "acts": frozenset(
-        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"} | {"reader", "contents", "ranges", "picking"}
+        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
+        | {"reader", "contents", "ranges", "picking"}
+        | {"daytree", "peeking", "archivefs"}
     ),
-    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "looking", "cli", "__main__"}),
+    "face": frozenset(
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "cli", "__main__"}
+        | {"walking", "mounting"}
+    ),
 }
 
 ONLY_IN = {
@@ -43,6 +48,8 @@ ONLY_IN = {
     "botocore": "storage.s3",
     "gnupg": "recipients",
     "apacheconfig": "conffile",
+    "mfusepy": "mounting",
+    "textual": "browser",
     "subprocess": "pipeline",
     "pty": "pipeline",
 }
