@@ -19,7 +19,7 @@ from typing import NamedTuple
 from s3nap.errors import VerificationError
 
 _LINE = re.compile(
-    rb"block (\d+): (.)(.{9})[.+@ ]? *(.+?) +(\d+|\d+,\d+) (?=-?\d+-\d\d-\d\d \d\d:\d\d:\d\d|-?\d+ )", re.DOTALL
+    rb"block (\d+): (.)(.{9})[.+*@ ]? *(.+?) +(\d+|\d+,\d+) (?=-?\d+-\d\d-\d\d \d\d:\d\d:\d\d|-?\d+ )", re.DOTALL
 )
 _TIME = re.compile(rb"-?\d+-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?|-?\d+")
 _TIME_COLUMN = 18  # tar's own, until a longer time comes
