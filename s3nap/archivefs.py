@@ -7,24 +7,21 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from threading import Lock
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from s3nap import names
 from s3nap.catalog import JobCatalog
-from s3nap.contents import Indexes, Node
-from s3nap.daytree import DayTree
+from s3nap.contents import Node
+from s3nap.daytree import DayTrees
 from s3nap.liveness import chain
 from s3nap.manifest import Archive
-from s3nap.peeking import Files, Lately
+from s3nap.peeking import Files
 
-_DAYS = 8  # trees of days that are held, ...
-_PATHS = 300_000  # ... unless they have more paths than this together
 _LONGEST = 255  # bytes of a name
 _NOBODY = 65534
 _FOLDER = stat.S_IFDIR | 0o755
@@ -118,13 +115,11 @@ class ArchiveFs:
     from several threads.
     """
 
-    def __init__(self, top: Folder, indexes: Callable[[str, Sequence[Archive]], Indexes], files: Files) -> None:
-        """``indexes`` is asked for a job and a chain when its day is first entered."""
+    def __init__(self, top: Folder, trees: DayTrees, files: Files) -> None:
+        """A day's tree is read when it is first entered."""
         self._top = top
-        self._indexes = indexes
+        self._trees = trees
         self._files = files
-        self._lock = Lock()
-        self._trees: Lately[str, DayTree] = Lately(_DAYS, lambda trees: sum(map(len, trees)) > _PATHS)
 
     def status(self, path: bytes) -> Status:
         """Return what ``lstat`` would."""
@@ -149,7 +144,7 @@ class ArchiveFs:
             return sorted(place.files)
         if inner and self._node(place, inner).kind != b"d":
             raise _error(errno.ENOTDIR)
-        return self.tree(place).names(inner)
+        return self._trees.of(place.links).names(inner)
 
     def link(self, path: bytes) -> bytes:
         """Return where a symbolic link points to."""
@@ -174,12 +169,6 @@ class ArchiveFs:
         """Return a part of a file, shorter only at its end."""
         return self._files.read(opened.archive, opened.node, offset, size)
 
-    def tree(self, day: Day) -> DayTree:
-        """Return the tree of a day, read when it is not held."""
-        job, run = day.links[-1].manifest.job, day.links[-1].run
-        with self._lock:
-            return self._trees.get(run, lambda: DayTree(day.links, self._indexes(job, day.links)))
-
     def _resolve(self, path: bytes) -> tuple[Folder | Day, bytes]:
         """Return the folder or the day that a path leads to, and what of it lies below the day."""
         place: Folder | Day = self._top
@@ -191,7 +180,7 @@ class ArchiveFs:
         return place, b"/".join(parts)
 
     def _node(self, day: Day, inner: bytes) -> Node:
-        node = self.tree(day).node(inner)
+        node = self._trees.of(day.links).node(inner)
         if node is None:
             raise _error(errno.ENOENT)
         return node

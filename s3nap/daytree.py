@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 
 from s3nap.contents import Contents, Indexes, Node
+from s3nap.lately import Lately
 from s3nap.manifest import Archive, Manifest
 from s3nap.sources.tarindex import Line
+
+_DAYS = 8  # trees that are held, ...
+_PATHS = 300_000  # ... unless they have more paths than this together
 
 
 class DayTree:
@@ -52,6 +57,22 @@ class DayTree:
     def names(self, path: bytes) -> list[bytes]:
         """Return what is in a directory, sorted; nothing if it is none."""
         return sorted(self._names.get(path, ()))
+
+
+class DayTrees:
+    """The trees of a few days, read when they are first asked for. Safe to use from several threads."""
+
+    def __init__(self, indexes: Callable[[str, Sequence[Archive]], Indexes]) -> None:
+        """``indexes`` is asked for a job and a chain."""
+        self._indexes = indexes
+        self._lock = Lock()
+        self._held: Lately[str, DayTree] = Lately(_DAYS, lambda trees: sum(map(len, trees)) > _PATHS)
+
+    def of(self, links: Sequence[Archive]) -> DayTree:
+        """Return the tree of a chain, FULL first; raises what ``Indexes`` raises."""
+        last = links[-1]
+        with self._lock:
+            return self._held.get(last.run, lambda: DayTree(links, self._indexes(last.manifest.job, links)))
 
 
 def _made_up(path: bytes, manifest: Manifest) -> Node:

@@ -17,6 +17,7 @@ from loguru import logger
 
 from s3nap import access, archivefs
 from s3nap.archivefs import ArchiveFs, Opened
+from s3nap.daytree import DayTrees
 from s3nap.errors import Exit, NoKeyError, NothingMatchesError, S3napError, UsageError
 from s3nap.looking import Outlook
 from s3nap.peeking import Files
@@ -84,7 +85,7 @@ def _serve(fuse: ModuleType, outlook: Outlook, top: archivefs.Folder, folder: Pa
     files = Files(reader, cache)
     program = "fusermount3" if fuse.fuse_version_major >= 3 else "fusermount"
     said = f"mounted on {folder}; to unmount: {program} -u {folder}, or Ctrl-C here"
-    operations = Operations(ArchiveFs(top, outlook.indexes, files), lambda: click.echo(said))
+    operations = Operations(ArchiveFs(top, DayTrees(outlook.indexes), files), lambda: click.echo(said))
     options: dict[str, Any] = {"attr_timeout": _FOR_EVER, "entry_timeout": _FOR_EVER, "kernel_cache": True}
     with _plain_signals():
         try:

@@ -33,4 +33,18 @@ def mount(words: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401
     return mounting.mount(words=words, **options.with_confs(chosen))
 
 
-COMMANDS = (mount,)
+@click.command()
+@click.argument("job", required=False)
+@options.opening
+@options.reading
+def browse(**chosen: Any) -> int:  # noqa: ANN401
+    """Walk through jobs, days and directories in the terminal: look, preview, mark files, restore them.
+
+    The keys stand in the last line. Needs the extra s3nap[browse].
+    """
+    from s3nap import browsing  # noqa: PLC0415 - start-up time
+
+    return browsing.browse(**options.with_confs(chosen))
+
+
+COMMANDS = (mount, browse)

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS: Mapping[str, frozenset[str]] = {
     "ground": frozenset(
         {"", "errors", "names", "pipeline", "conffile", "cycle", "manifest", "state", "job"}
-        | {"logs", "logconfig", "conflines", "confwords", "sources", "storage", "progress"}
+        | {"logs", "logconfig", "conflines", "confwords", "sources", "storage", "progress", "lately"}
     ),
     "storage": frozenset({"storage.*"}),
     "sources": frozenset({"sources.*"}),
@@ -39,7 +39,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
     ),
     "face": frozenset(
         {"access", "when", "report", "commands", "options", "restoring", "looking", "cli", "__main__"}
-        | {"walking", "mounting"}
+        | {"walking", "mounting", "browsing", "browser", "tour"}
     ),
 }
 

@@ -28,11 +28,12 @@ from storages import FaultyStorage
 from trees import Fingerprint, Mutator
 from world import FIRST, World
 
-from s3nap import access, archivefs, config, mounting
+from s3nap import access, archivefs, config, daytree, mounting
 from s3nap.archivefs import ArchiveFs, Day
 from s3nap.catalog import JobCatalog
 from s3nap.cli import cli
 from s3nap.contents import StoredIndexes
+from s3nap.daytree import DayTrees
 from s3nap.errors import NothingMatchesError, S3napError, UsageError
 from s3nap.peeking import Files
 from s3nap.reader import KeySource, Reader
@@ -282,7 +283,7 @@ def test_the_cache_is_bounded(world: World, reader: tuple[Reader, FaultyStorage]
     files = Files(reader[0], limit)
     (known,) = world.jobs().values()
     top = archivefs.of_job(known)
-    shelf = ArchiveFs(top, lambda _job, _links: StoredIndexes(reader[0], tmp_path), files)
+    shelf = ArchiveFs(top, DayTrees(lambda _job, _links: StoredIndexes(reader[0], tmp_path)), files)
     day = b"/%s" % min(top)
     whole = day + os.fsencode(world.tree)
     was = world.moments[known.archives[0].run]
@@ -304,7 +305,7 @@ def test_readers_at_once_fetch_a_chunk_once(world: World, reader: tuple[Reader, 
     (known,) = world.jobs().values()
     top = archivefs.of_job(known)
     files = Files(reader[0], 1 << 30)
-    shelf = ArchiveFs(top, lambda _job, _links: StoredIndexes(reader[0], tmp_path), files)
+    shelf = ArchiveFs(top, DayTrees(lambda _job, _links: StoredIndexes(reader[0], tmp_path)), files)
     whole = b"/%s" % min(top) + os.fsencode(world.tree) + b"/"
     was = world.moments[known.archives[0].run]
     regular = sorted(path for path, node in was.items() if node.kind == "-")
@@ -316,19 +317,19 @@ def test_readers_at_once_fetch_a_chunk_once(world: World, reader: tuple[Reader, 
     assert reader[1].calls["get"] - before <= known.archives[0].manifest.chunks + 3  # and tables, if not yet read
 
 
-def test_a_few_days_are_held(world: World, reader: tuple[Reader, FaultyStorage], tmp_path: Path) -> None:
+def test_a_few_days_are_held(
+    world: World, reader: tuple[Reader, FaultyStorage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Trees of days do not pile up: with many paths only the last one stays."""
     (known,) = world.jobs().values()
-    shelf = ArchiveFs(
-        archivefs.of_job(known), lambda _job, _links: StoredIndexes(reader[0], tmp_path), Files(reader[0], 1)
-    )
-    days = [day for day in archivefs.of_job(known).values() if isinstance(day, Day)]
-    trees = {id(shelf.tree(day)) for day in days}
-    assert shelf.tree(days[-1]) is shelf.tree(days[-1])
+    held = DayTrees(lambda _job, _links: StoredIndexes(reader[0], tmp_path))
+    days = [day.links for day in archivefs.of_job(known).values() if isinstance(day, Day)]
+    trees = {id(held.of(links)) for links in days}
+    assert held.of(days[-1]) is held.of(days[-1])
     assert len(trees) == DAYS
-    shelf._trees._heavy = lambda trees: sum(map(len, trees)) > 1
-    shelf.tree(days[0])
-    assert len(shelf._trees._held) == 1
+    monkeypatch.setattr(daytree, "_PATHS", 1)
+    last = held.of(days[0])
+    assert list(held._held._held.values()) == [last]
 
 
 def test_dumps_are_files(tmp_path: Path) -> None:
