@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -29,14 +31,24 @@ from s3nap.looking import Outlook
 from s3nap.names import readable
 from s3nap.tour import Tour
 
+pytestmark = pytest.mark.xdist_group("browse")  # one world for all
 HOSTILE = b"[red]bold\x1b[31m\n\xff"
 NOTHING = {"bucket": None, "host": None, "passphrase_file": None, "keys": (), "quiet": True, "verbose": False}
 NOTHING |= {"debug": False, "endpoint": None, "region": None, "key_file": None}
 
 
-@pytest.fixture
-def world(tmp_path: Path, gpg_home: GpgHome) -> Daily:
+@pytest.fixture(scope="module")
+def base() -> Iterator[Path]:
+    """A folder that is few steps away."""
+    folder = Path(tempfile.mkdtemp(prefix="s3nap-test-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def world(base: Path, gpg_home: GpgHome) -> Daily:
     """Two days of a tree and a database; the second is a DIFF or a FULL, as the cycle has it."""
+    tmp_path = base
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)
     (tree / "a.txt").write_text("first\n\x1b[31mred\n")
@@ -105,9 +117,12 @@ async def enter_tree(pilot: Pilot[None], browser: Browser, tree: Path, day: int)
         await pilot.press("enter")
 
 
-def test_two_marked_files_are_restored(world: Daily, tmp_path: Path) -> None:
+def test_two_marked_files_are_restored(
+    world: Daily, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By keys alone: into a day, a preview, two marks in two directories, a target; what is written is what was."""
-    tree, target = tmp_path / "tree", tmp_path / "restored"
+    tree, target = base / "tree", tmp_path / "restored"
+    monkeypatch.chdir(tmp_path)
 
     async def play(pilot: Pilot[None], browser: Browser) -> None:
         await enter_tree(pilot, browser, tree, 0)
@@ -122,10 +137,10 @@ def test_two_marked_files_are_restored(world: Daily, tmp_path: Path) -> None:
         await pilot.press("enter", "space", "backspace")
         assert "2 marked" in str(browser.query_one("#where").render())
         await pilot.press("r")
-        await pilot.press(*str(target), "enter")
+        await pilot.press(*target.name, "enter")
         await pilot.pause()
         assert isinstance(browser.screen, _Preview)
-        assert browser.screen.text == f"restored 2 marked to {target}"
+        assert browser.screen.text == f"restored 2 marked to {target.name}"
 
     drive(world, play)
     there = target / tree.relative_to("/")
@@ -137,7 +152,7 @@ def test_two_marked_files_are_restored(world: Daily, tmp_path: Path) -> None:
             assert (there / name).stat().st_mtime_ns == (tree / name).stat().st_mtime_ns
 
 
-def test_marks_of_several_days_and_a_database(world: Daily, tmp_path: Path) -> None:
+def test_marks_of_several_days_and_a_database(world: Daily, base: Path, tmp_path: Path) -> None:
     """What is marked in several days and jobs comes back side by side, none over the other."""
     target = tmp_path / "restored"
     with tour(world) as found:
@@ -146,7 +161,7 @@ def test_marks_of_several_days_and_a_database(world: Daily, tmp_path: Path) -> N
             found.enter(job)
             for day in [row.name for row in found.rows()]:
                 found.enter(day)
-                inside = os.fsencode(tmp_path / "tree").strip(b"/").split(b"/")
+                inside = os.fsencode(base / "tree").strip(b"/").split(b"/")
                 for part in inside if job.startswith(b"Directory") else []:
                     found.enter(part)
                 assert found.toggle(b"a.txt" if job.startswith(b"Directory") else b"app.db")
@@ -160,7 +175,7 @@ def test_marks_of_several_days_and_a_database(world: Daily, tmp_path: Path) -> N
     assert texts == {"first\n\x1b[31mred\n", "second\n"}
     copies = list(target.rglob("app.db"))
     assert len(copies) == 2
-    assert {path.read_bytes() for path in copies} == {(tmp_path / "app.db").read_bytes()}
+    assert {path.read_bytes() for path in copies} == {(base / "app.db").read_bytes()}
     assert {path.stat().st_mode & 0o777 for path in copies} == {0o600}
 
 
@@ -169,11 +184,11 @@ def _quiet() -> Iterator[Callable[[int], None]]:
     yield lambda _size: None
 
 
-def test_names_and_contents_do_no_harm(world: Daily, tmp_path: Path) -> None:
+def test_names_and_contents_do_no_harm(world: Daily, base: Path) -> None:
     """Hostile names are neither markup nor escapes; what is no text is not shown; long files end with a word."""
 
     async def play(pilot: Pilot[None], browser: Browser) -> None:
-        await enter_tree(pilot, browser, tmp_path / "tree", 1)
+        await enter_tree(pilot, browser, base / "tree", 1)
         assert shown(browser)[0] == "[red]bold\\x1b[31m\\n\\xff"
         for name, said in (("b.bin", "no text"), ("long.txt", "there is more"), ("[red]bold\\x1b[31m\\n\\xff", "odd")):
             await go(pilot, browser, name)
@@ -185,24 +200,33 @@ def test_names_and_contents_do_no_harm(world: Daily, tmp_path: Path) -> None:
     drive(world, play)
 
 
-def test_what_goes_wrong_is_shown_and_one_stays(world: Daily, tmp_path: Path) -> None:
+def test_what_goes_wrong_is_shown_and_one_stays(
+    world: Daily, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A damaged chunk, a full target, nothing marked: a message each, and the browser goes on."""
-    for chunk in (tmp_path / "m" / "bucket").rglob("00000000.zst.gpg"):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full" / "x").mkdir(parents=True)
+    was = {chunk: chunk.read_bytes() for chunk in (world.path / "bucket").rglob("00000000.zst.gpg")}
+    for chunk in was:
         chunk.write_bytes(b"damaged")
 
     async def play(pilot: Pilot[None], browser: Browser) -> None:
         said: list[str] = []
         browser.notify = lambda message, **_: said.append(message)  # type: ignore[method-assign,assignment]
         await pilot.press("r", "space")
-        await enter_tree(pilot, browser, tmp_path / "tree", 0)
+        await enter_tree(pilot, browser, base / "tree", 0)
         await go(pilot, browser, "a.txt")
-        await pilot.press("enter", "space", "r", *str(tmp_path), "enter")
-        await pilot.press("r", *str(tmp_path / "new"), "enter")
+        await pilot.press("enter", "space", "r", *"full", "enter")
+        await pilot.press("r", *"new", "enter")
         await pilot.press("r", "escape")
         assert [word for word, text in zip(WORDS, said, strict=True) if word not in text] == []
         assert "1 marked" in str(browser.query_one("#where").render())
 
-    drive(world, play)
+    try:
+        drive(world, play)
+    finally:
+        for chunk, content in was.items():
+            chunk.write_bytes(content)
 
 
 WORDS = ("nothing is marked", "go into a day", "00000000.zst.gpg", "is not empty", "00000000.zst.gpg")
