@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from s3nap.daytree import DayTrees
 from s3nap.errors import Exit, NothingMatchesError, UsageError
 from s3nap.looking import Outlook
 from s3nap.tour import Tour
@@ -26,5 +27,5 @@ def browse(*, confs: Sequence[Path], job: str | None, **options: Any) -> int:  #
         jobs = {known.job: known for known in [outlook.found(job)]} if job is not None else outlook.jobs
         if not jobs:
             raise NothingMatchesError("there is no archive to show: see s3nap list --all-hosts")
-        Browser(Tour(jobs, outlook.indexes, lambda: outlook.reader)).run()
+        Browser(Tour(jobs, DayTrees(outlook.tree), outlook.pick, lambda: outlook.reader)).run()
     return Exit.DONE

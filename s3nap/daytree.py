@@ -62,23 +62,22 @@ class DayTree:
 class DayTrees:
     """The trees of a few days, read when they are first asked for. Safe to use from several threads."""
 
-    def __init__(self, indexes: Callable[[str, Sequence[Archive]], Indexes]) -> None:
-        """``indexes`` is asked for a job and a chain."""
-        self._indexes = indexes
+    def __init__(self, read: Callable[[Sequence[Archive]], DayTree]) -> None:
+        """``read`` reads the tree of a chain."""
+        self._read = read
         self._lock = Lock()
         self._held: Lately[str, DayTree] = Lately(_DAYS, lambda trees: sum(map(len, trees)) > _PATHS)
 
     def of(self, links: Sequence[Archive]) -> DayTree:
-        """Return the tree of a chain, FULL first; raises what ``Indexes`` raises."""
-        last = links[-1]
+        """Return the tree of a chain, FULL first; raises what reading it raises."""
         with self._lock:
-            return self._held.get(last.run, lambda: DayTree(links, self._indexes(last.manifest.job, links)))
+            return self._held.get(links[-1].run, lambda: self._read(links))
 
 
 def _made_up(path: bytes, manifest: Manifest) -> Node:
     time = b"%d" % manifest.started.timestamp()
     line = Line(block=0, kind=b"d", mode=b"rwxr-xr-x", owner=b"root/root", size=0, time=time, path=path, link=b"")
-    return Node(line, manifest.run, 0, 0, 0)
+    return Node(line, manifest.run, 0, 0, line)
 
 
 def _target(node: Node) -> tuple[str, bytes]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import click
 from loguru import logger
@@ -19,17 +19,20 @@ from s3nap.access import Place
 from s3nap.catalog import Catalog, JobCatalog
 from s3nap.commands import logging, only_place
 from s3nap.contents import Contents, Indexes, KeptIndexes, Node, StoredIndexes, Wanted
+from s3nap.daytree import DayTree
 from s3nap.envelope import read_passphrase
-from s3nap.errors import Exit, NothingMatchesError, UsageError
+from s3nap.errors import Exit, NothingMatchesError, SourceError, UsageError, VerificationError
 from s3nap.job import Conf
 from s3nap.liveness import chain
 from s3nap.logs import one_line
 from s3nap.manifest import Archive
 from s3nap.names import readable
-from s3nap.picking import KINDS, bare
+from s3nap.picking import KINDS, Picked, Selection, bare, pick
 from s3nap.reader import KeySource, Reader
 from s3nap.sources.excludes import Matcher
 from s3nap.sources.tarindex import Line
+
+_T = TypeVar("_T")
 
 
 class Outlook:
@@ -42,6 +45,7 @@ class Outlook:
         self._stack = ExitStack()
         self.conf: Conf | None = None
         self._remembered: dict[str, Any] = {}
+        self._contents: dict[tuple[str, type], Contents] = {}
         if len(confs) == 1 and not options["bucket"]:
             self.conf = config.load(confs[0], on_this_host=False)
             if options["host"] in {None, self.conf["Host"]}:
@@ -54,9 +58,13 @@ class Outlook:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    @cached_property
+    @property
     def place(self) -> Place:
-        """The storage that is meant; asked whether it is there."""
+        """The storage that is meant; it is there."""
+        return self._place
+
+    @cached_property
+    def _place(self) -> Place:
         place = only_place(self._confs, self._options)
         place.storage.check()
         return place
@@ -67,7 +75,7 @@ class Outlook:
         options = self._options
         secret = options["passphrase_file"] or (self.conf["GpgPassphraseFile"] if self.conf is not None else None)
         source = KeySource(passphrase=read_passphrase(secret), files=options["keys"])
-        return self._stack.enter_context(Reader(self.place.storage, source))
+        return self._stack.enter_context(Reader(self._place.storage, source))
 
     @cached_property
     def _stored(self) -> StoredIndexes:
@@ -79,7 +87,7 @@ class Outlook:
         """The archives of every job of the host."""
         if self._remembered:
             return {name: known for name, (known, _) in self._remembered.items()}
-        return Catalog(self.place.storage, self.place.host).all_jobs()
+        return Catalog(self._place.storage, self._place.host).all_jobs()
 
     def found(self, wanted: str) -> JobCatalog:
         """Return the job that is meant, of whatever kind; NothingMatchesError if there is none."""
@@ -88,7 +96,7 @@ class Outlook:
                 return access.named(self.jobs, wanted, str(self.conf["Host"] if self.conf is not None else ""))
             except NothingMatchesError:
                 pass  # perhaps one that this machine does not remember
-        return access.find_job(self.place, wanted)
+        return access.find_job(self._place, wanted)
 
     def job(self, wanted: str) -> JobCatalog:
         """Return the job that is meant; UsageError if it is none of files, NothingMatchesError if there is none."""
@@ -97,13 +105,30 @@ class Outlook:
             raise UsageError(f"{readable(found.job)} is no tree of files: there is nothing to look into")
         return found
 
-    def indexes(self, job: str, links: Sequence[Archive]) -> Indexes:
-        """Return where the indexes of a chain are to be had."""
+    def contents(self, job: str, links: Sequence[Archive], wanted: Wanted) -> dict[bytes, Node]:
+        """Return what is wanted of a chain; what one command wants of a job must stay the same."""
+        return self._tried(job, links, lambda indexes: self._of(job, indexes, wanted).of(links))
+
+    def tree(self, links: Sequence[Archive]) -> DayTree:
+        """Return all that a chain holds. It is not remembered."""
+        return self._tried(links[-1].manifest.job, links, lambda indexes: DayTree(links, indexes))
+
+    def pick(self, links: Sequence[Archive], selection: Selection) -> Picked:
+        """Find what is to be restored of a chain, as ``picking.pick`` does."""
+        return self._tried(links[-1].manifest.job, links, lambda indexes: pick(links, indexes, selection))
+
+    def _tried(self, job: str, links: Sequence[Archive], look: Callable[[Indexes], _T]) -> _T:
         if job in self._remembered:
             kept = KeptIndexes(self._remembered[job][1])
             if kept.has(links):
-                return kept
-        return self._stored
+                try:
+                    return look(kept)
+                except (SourceError, VerificationError) as error:
+                    logger.warning("{}: DiffDir's copy cannot be used, so the storage is asked: {}", job, error)
+        return look(self._stored)
+
+    def _of(self, job: str, indexes: Indexes, wanted: Wanted) -> Contents:
+        return self._contents.setdefault((job, type(indexes)), Contents(indexes, wanted))
 
 
 def _is_tree(archive: Archive) -> bool:
@@ -128,7 +153,7 @@ def ls(  # noqa: PLR0913 - what the command line says
         manifest = links[-1].manifest
         base = bare(path if path is not None else manifest.source)
         wanted = _Below(base, deep=recursive)
-        nodes = Contents(outlook.indexes(known.job, links), wanted).of(links)
+        nodes = outlook.contents(known.job, links, wanted)
         logger.info("{} as of {} ({})", readable(manifest.job), manifest.day, manifest.run)
     there = nodes.pop(base, None)
     if there is None and not nodes:
@@ -219,18 +244,18 @@ def find(
 
 
 def _versions(outlook: Outlook, known: JobCatalog, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    """Yield a record for each path of a job that matches, with its versions and the days they are in."""
+    """Yield a record for each path of a job that matches, with its versions and the days they are in.
+
+    What a DIFF stores again is another version, be its size and time the same; a FULL stores all again.
+    """
     by_run = known.by_run
     chains = [links for each in known.archives if _is_tree(each) and (links := chain(each, by_run)) is not None]
     found: dict[bytes, list[tuple[Node, list[Archive]]]] = {}
-    contents: dict[type, Contents] = {}
     for links in chains:
-        indexes = outlook.indexes(known.job, links)
-        looked = contents.setdefault(type(indexes), Contents(indexes, wanted))
-        for path, node in looked.of(links).items():
+        for path, node in outlook.contents(known.job, links, wanted).items():
             versions = found.setdefault(path, [])
-            if versions and versions[-1][0].version == node.version:
-                versions[-1][1].append(links[-1])
+            if versions and versions[-1][0].version == node.version and node.run in {versions[-1][0].run, links[0].run}:
+                versions[-1] = (node, [*versions[-1][1], links[-1]])
             else:
                 versions.append((node, [links[-1]]))
     for path in sorted(found):
@@ -258,7 +283,7 @@ def diff(
     with Outlook(confs, options) as outlook:
         known = outlook.job(job)
         ends = [access.find_chain(known, when) for when in (before, after)]
-        old, new = (Contents(outlook.indexes(known.job, links)).of(links) for links in ends)
+        old, new = (outlook.contents(known.job, links, lambda _line: True) for links in ends)
     record: dict[str, Any] = {"job": known.job, "from": ends[0][-1].run, "to": ends[1][-1].run}
     record["added"] = [_record(new[path]) for path in sorted(new.keys() - old.keys())]
     record["removed"] = [_record(old[path]) for path in sorted(old.keys() - new.keys())]
@@ -266,6 +291,11 @@ def diff(
         {"path": "/" + os.fsdecode(path), "before": _record(old[path]), "after": _record(new[path])}
         for path in sorted(old.keys() & new.keys())
         if _differ(old[path], new[path])
+    ]
+    record["rewritten"] = [
+        _record(new[path])
+        for path in sorted(old.keys() & new.keys())
+        if new[path].kind != b"d" and not _differ(old[path], new[path]) and _again(old[path], new[path], ends)
     ]
     click.echo(report.document(record) if as_json else _diff_text(record))
     return Exit.DONE
@@ -278,6 +308,11 @@ def _differ(old: Node, new: Node) -> bool:
     return old.version != new.version
 
 
+def _again(old: Node, new: Node, ends: Sequence[Sequence[Archive]]) -> bool:
+    """Was it stored again by a DIFF, with the same size and time? Then only its contents could tell what changed."""
+    return new.run not in {old.run, ends[1][0].run}
+
+
 def _diff_text(record: Mapping[str, Any]) -> str:
     lines = []
     for sign, kind in (("+", "added"), ("-", "removed")):
@@ -285,6 +320,10 @@ def _diff_text(record: Mapping[str, Any]) -> str:
     lines += [
         one_line(f"M {each['path']}  {report.size(each['before']['size'])} -> {report.size(each['after']['size'])}")
         for each in record["changed"]
+    ]
+    lines += [
+        one_line(f"? {each['path']}  {report.size(each['size'])}, stored again with the same size and time")
+        for each in record["rewritten"]
     ]
     sums = {
         kind: f"{len(record[kind])} {kind} ({report.size(sum(each['size'] for each in record[kind]))})"

@@ -85,7 +85,7 @@ def _serve(fuse: ModuleType, outlook: Outlook, top: archivefs.Folder, folder: Pa
     files = Files(reader, cache)
     program = "fusermount3" if fuse.fuse_version_major >= 3 else "fusermount"
     said = f"mounted on {folder}; to unmount: {program} -u {folder}, or Ctrl-C here"
-    operations = Operations(ArchiveFs(top, DayTrees(outlook.indexes), files), lambda: click.echo(said))
+    operations = Operations(ArchiveFs(top, DayTrees(outlook.tree), files), lambda: click.echo(said))
     options: dict[str, Any] = {"attr_timeout": _FOR_EVER, "entry_timeout": _FOR_EVER, "kernel_cache": True}
     with _plain_signals():
         try:

@@ -110,9 +110,11 @@ def pick(links: Sequence[Archive], indexes: Indexes, selection: Selection) -> Pi
             raise NothingMatchesError(_nothing(path, links, indexes))
     if not nodes:
         raise NothingMatchesError(f"archive {links[-1].run} holds nothing that matches")
-    above = {folder for path in nodes for folder in _above(path)} - set(nodes)
+    brought = _brought(nodes, links, indexes)
+    paths = [*nodes, *(node.line.path for node in brought)]
+    above = {folder for path in paths for folder in _above(path)} - set(nodes)
     parents = [found[folder].line for folder in sorted(above) if folder in found]
-    return Picked(nodes=nodes, brought=_brought(nodes, links, indexes), parents=parents)
+    return Picked(nodes=nodes, brought=brought, parents=parents)
 
 
 def _above(path: bytes) -> Iterator[bytes]:

@@ -13,13 +13,13 @@ from typing import NamedTuple
 from s3nap import report
 from s3nap.archivefs import Day, Folder, of_job
 from s3nap.catalog import JobCatalog
-from s3nap.contents import Indexes, Node
+from s3nap.contents import Node
 from s3nap.daytree import DayTrees
 from s3nap.logs import one_line
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.peeking import Files
-from s3nap.picking import Selection, pick, write
+from s3nap.picking import Picked, Selection, write
 from s3nap.progress import Show
 from s3nap.reader import Reader
 from s3nap.restore import check_target
@@ -56,13 +56,14 @@ class Tour:
     def __init__(
         self,
         jobs: Mapping[str, JobCatalog],
-        indexes: Callable[[str, Sequence[Archive]], Indexes],
+        trees: DayTrees,
+        pick: Callable[[Sequence[Archive], Selection], Picked],
         reader: Callable[[], Reader],
     ) -> None:
         """``reader`` is asked for when contents are first wanted."""
         self._jobs = {readable(known.job).encode("utf-8", "surrogateescape"): known for known in jobs.values()}
-        self._trees = DayTrees(indexes)
-        self._indexes = indexes
+        self._trees = trees
+        self._pick = pick
         self._make_reader = reader
         self._days: Folder = {}
         self._met: set[str] = set()
@@ -222,7 +223,7 @@ class Tour:
                 self._write_stream(marked.day.files[name], target / os.fsdecode(name), advance)
             return
         selection = Selection([os.fsdecode(path) for path in marked.paths])
-        picked = pick(links, self._indexes(links[-1].manifest.job, links), selection)
+        picked = self._pick(links, selection)
         write(self._reader, links, picked, target, numeric_owner=False, progress=advance)
 
     def _write_stream(self, archive: Archive, path: Path, advance: Callable[[int], None]) -> None:

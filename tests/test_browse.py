@@ -26,6 +26,7 @@ from textual.widgets._footer import FooterKey
 
 from s3nap.browser import Browser, _Preview
 from s3nap.cli import cli
+from s3nap.daytree import DayTrees
 from s3nap.errors import Exit, UsageError
 from s3nap.looking import Outlook
 from s3nap.names import readable
@@ -69,7 +70,7 @@ def world(base: Path, gpg_home: GpgHome) -> Daily:
 @contextmanager
 def tour(world: Daily) -> Iterator[Tour]:
     with Outlook([world.conf], NOTHING) as outlook:
-        yield Tour(outlook.jobs, outlook.indexes, lambda: outlook.reader)
+        yield Tour(outlook.jobs, DayTrees(outlook.tree), outlook.pick, lambda: outlook.reader)
 
 
 def drive(world: Daily, play: Callable[[Pilot[None], Browser], Any]) -> None:

@@ -35,10 +35,11 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "acts": frozenset(
         {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
         | {"reader", "contents", "ranges", "picking"}
+        | {"legacy", "legacyread"}
         | {"daytree", "peeking", "archivefs"}
     ),
     "face": frozenset(
-        {"access", "when", "report", "commands", "options", "restoring", "looking", "cli", "__main__"}
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "legacyshow", "cli", "__main__"}
         | {"walking", "mounting", "browsing", "browser", "tour"}
     ),
 }

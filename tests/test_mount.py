@@ -33,7 +33,7 @@ from s3nap.archivefs import ArchiveFs, Day
 from s3nap.catalog import JobCatalog
 from s3nap.cli import cli
 from s3nap.contents import StoredIndexes
-from s3nap.daytree import DayTrees
+from s3nap.daytree import DayTree, DayTrees
 from s3nap.errors import NothingMatchesError, S3napError, UsageError
 from s3nap.peeking import Files
 from s3nap.reader import KeySource, Reader
@@ -283,7 +283,7 @@ def test_the_cache_is_bounded(world: World, reader: tuple[Reader, FaultyStorage]
     files = Files(reader[0], limit)
     (known,) = world.jobs().values()
     top = archivefs.of_job(known)
-    shelf = ArchiveFs(top, DayTrees(lambda _job, _links: StoredIndexes(reader[0], tmp_path)), files)
+    shelf = ArchiveFs(top, DayTrees(lambda links: DayTree(links, StoredIndexes(reader[0], tmp_path))), files)
     day = b"/%s" % min(top)
     whole = day + os.fsencode(world.tree)
     was = world.moments[known.archives[0].run]
@@ -305,7 +305,7 @@ def test_readers_at_once_fetch_a_chunk_once(world: World, reader: tuple[Reader, 
     (known,) = world.jobs().values()
     top = archivefs.of_job(known)
     files = Files(reader[0], 1 << 30)
-    shelf = ArchiveFs(top, DayTrees(lambda _job, _links: StoredIndexes(reader[0], tmp_path)), files)
+    shelf = ArchiveFs(top, DayTrees(lambda links: DayTree(links, StoredIndexes(reader[0], tmp_path))), files)
     whole = b"/%s" % min(top) + os.fsencode(world.tree) + b"/"
     was = world.moments[known.archives[0].run]
     regular = sorted(path for path, node in was.items() if node.kind == "-")
@@ -322,7 +322,7 @@ def test_a_few_days_are_held(
 ) -> None:
     """Trees of days do not pile up: with many paths only the last one stays."""
     (known,) = world.jobs().values()
-    held = DayTrees(lambda _job, _links: StoredIndexes(reader[0], tmp_path))
+    held = DayTrees(lambda links: DayTree(links, StoredIndexes(reader[0], tmp_path)))
     days = [day.links for day in archivefs.of_job(known).values() if isinstance(day, Day)]
     trees = {id(held.of(links)) for links in days}
     assert held.of(days[-1]) is held.of(days[-1])

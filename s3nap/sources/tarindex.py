@@ -55,7 +55,9 @@ class Line(NamedTuple):
             moment = datetime.fromisoformat(whole).replace(tzinfo=UTC)
         except ValueError:
             return 0
-        return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
+        seconds, nanoseconds = int(moment.timestamp()), int(fraction.ljust(9, "0"))
+        # before 1970 tar writes the fraction away from zero, as it does the seconds
+        return seconds * 10**9 + (nanoseconds if seconds >= 0 else -nanoseconds)
 
     @property
     def is_folder(self) -> bool:

@@ -40,7 +40,7 @@ class Tree:
         if self._final is None or self._final.has_folder(folder):
             _strip(os.path.join(os.fsencode(self._target), folder))  # noqa: PTH118 - bytes
 
-    def level(self, pieces: Iterator[bytes | bytearray]) -> None:
+    def level(self, pieces: Iterator[Data]) -> None:
         """Extract one level; VerificationError if the gate refuses it, ProgramError if tar fails."""
         self._listings.seek(0)
         self._listings.truncate()
@@ -102,7 +102,7 @@ def extract(stream: Iterator[Data], target: Path, *options: str, numeric_owner: 
     """Have tar write a stream that the gate has let pass into ``target``; ProgramError if it fails."""
     attributes = "*" if os.geteuid() == 0 else "user.*"
     argv = [
-        *("tar", "--extract", "--preserve-permissions", "--acls", "--selinux", "--xattrs"),
+        *("tar", "--extract", "--delay-directory-restore", "--preserve-permissions", "--acls", "--selinux", "--xattrs"),
         *(f"--xattrs-include={attributes}", "--file=-", *options),
         *(["--numeric-owner"] if numeric_owner else []),
     ]
