@@ -105,6 +105,8 @@ def mounted(folder: Path, *words: str, end: int | None = None) -> Iterator[Mount
         finally:
             process.kill()
             process.stdout.close()
+            if found.status is None:
+                subprocess.run(["fusermount3", "-uz", top], check=False)  # or nobody could remove the folder
 
 
 @pytest.fixture(scope="module")
