@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from s3nap import __version__, housekeeping, options, recovering, watching
+from s3nap import __version__, housekeeping, options, recovering, walking, watching
 from s3nap.errors import ConfError, Exit, S3napError
 from s3nap.options import with_confs
 
@@ -244,6 +244,10 @@ def release(**chosen: Any) -> int:  # noqa: ANN401
 
 
 housekeeping.register(cli)
+
+
+for command in walking.COMMANDS:
+    cli.add_command(command)
 
 
 @cli.group()

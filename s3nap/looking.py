@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import click
 from loguru import logger
@@ -19,6 +19,7 @@ from s3nap.access import Place
 from s3nap.catalog import Catalog, JobCatalog
 from s3nap.commands import logging, only_place
 from s3nap.contents import Contents, Indexes, KeptIndexes, Node, StoredIndexes, Wanted
+from s3nap.daytree import DayTree
 from s3nap.envelope import read_passphrase
 from s3nap.errors import Exit, NothingMatchesError, SourceError, UsageError, VerificationError
 from s3nap.job import Conf
@@ -26,10 +27,12 @@ from s3nap.liveness import chain
 from s3nap.logs import one_line
 from s3nap.manifest import Archive
 from s3nap.names import readable
-from s3nap.picking import KINDS, bare
+from s3nap.picking import KINDS, Picked, Selection, bare, pick
 from s3nap.reader import KeySource, Reader
 from s3nap.sources.excludes import Matcher
 from s3nap.sources.tarindex import Line
+
+_T = TypeVar("_T")
 
 
 class Outlook:
@@ -55,6 +58,11 @@ class Outlook:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def place(self) -> Place:
+        """The storage that is meant; it is there."""
+        return self._place
+
     @cached_property
     def _place(self) -> Place:
         place = only_place(self._confs, self._options)
@@ -62,13 +70,17 @@ class Outlook:
         return place
 
     @cached_property
-    def _stored(self) -> StoredIndexes:
+    def reader(self) -> Reader:
+        """What opens the archives."""
         options = self._options
         secret = options["passphrase_file"] or (self.conf["GpgPassphraseFile"] if self.conf is not None else None)
         source = KeySource(passphrase=read_passphrase(secret), files=options["keys"])
-        reader = self._stack.enter_context(Reader(self._place.storage, source))
+        return self._stack.enter_context(Reader(self._place.storage, source))
+
+    @cached_property
+    def _stored(self) -> StoredIndexes:
         work = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="s3nap-"))
-        return StoredIndexes(reader, Path(work))
+        return StoredIndexes(self.reader, Path(work))
 
     @cached_property
     def jobs(self) -> Mapping[str, JobCatalog]:
@@ -77,29 +89,43 @@ class Outlook:
             return {name: known for name, (known, _) in self._remembered.items()}
         return Catalog(self._place.storage, self._place.host).all_jobs()
 
-    def job(self, wanted: str) -> JobCatalog:
-        """Return the job that is meant; UsageError if it is none of files, NothingMatchesError if there is none."""
+    def found(self, wanted: str) -> JobCatalog:
+        """Return the job that is meant, of whatever kind; NothingMatchesError if there is none."""
         if self._remembered:
             try:
-                found = access.named(self.jobs, wanted, str(self.conf["Host"] if self.conf is not None else ""))
+                return access.named(self.jobs, wanted, str(self.conf["Host"] if self.conf is not None else ""))
             except NothingMatchesError:
-                found = access.find_job(self._place, wanted)  # one that this machine does not remember
-        else:
-            found = access.find_job(self._place, wanted)
+                pass  # perhaps one that this machine does not remember
+        return access.find_job(self._place, wanted)
+
+    def job(self, wanted: str) -> JobCatalog:
+        """Return the job that is meant; UsageError if it is none of files, NothingMatchesError if there is none."""
+        found = self.found(wanted)
         if not all(_is_tree(archive) for archive in found.archives):
             raise UsageError(f"{readable(found.job)} is no tree of files: there is nothing to look into")
         return found
 
     def contents(self, job: str, links: Sequence[Archive], wanted: Wanted) -> dict[bytes, Node]:
         """Return what is wanted of a chain; what one command wants of a job must stay the same."""
+        return self._tried(job, links, lambda indexes: self._of(job, indexes, wanted).of(links))
+
+    def tree(self, links: Sequence[Archive]) -> DayTree:
+        """Return all that a chain holds. It is not remembered."""
+        return self._tried(links[-1].manifest.job, links, lambda indexes: DayTree(links, indexes))
+
+    def pick(self, links: Sequence[Archive], selection: Selection) -> Picked:
+        """Find what is to be restored of a chain, as ``picking.pick`` does."""
+        return self._tried(links[-1].manifest.job, links, lambda indexes: pick(links, indexes, selection))
+
+    def _tried(self, job: str, links: Sequence[Archive], look: Callable[[Indexes], _T]) -> _T:
         if job in self._remembered:
             kept = KeptIndexes(self._remembered[job][1])
             if kept.has(links):
                 try:
-                    return self._of(job, kept, wanted).of(links)
+                    return look(kept)
                 except (SourceError, VerificationError) as error:
                     logger.warning("{}: DiffDir's copy cannot be used, so the storage is asked: {}", job, error)
-        return self._of(job, self._stored, wanted).of(links)
+        return look(self._stored)
 
     def _of(self, job: str, indexes: Indexes, wanted: Wanted) -> Contents:
         return self._contents.setdefault((job, type(indexes)), Contents(indexes, wanted))

@@ -132,3 +132,28 @@ at = click.option(
 legacy = click.option(
     "--legacy", is_flag=True, help="What s3napback stored; JOB is its name without slot and type (/etc, MySQL/shop)."
 )
+
+
+def with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return the options; UsageError of click's if they name neither a conf nor a bucket."""
+    if not chosen["confs"] and not chosen.get("bucket"):
+        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
+        raise click.UsageError(f"give {places}")
+    return chosen
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, with K, M or G as in the conf."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+        """Return the bytes."""
+        if isinstance(value, int):
+            return value
+        from s3nap.values import SIZE  # noqa: PLC0415 - start-up time
+
+        try:
+            return int(str(SIZE.read((value,))))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -53,6 +53,16 @@ def read_spans(
             position += len(part)
 
 
+class Sealed:
+    """An opened archive, all of its chunks, and the offset at which each begins, with the end of the stream."""
+
+    def __init__(self, reader: Reader, opened: Opened) -> None:
+        """Raises NoKeyError if the keys are of another archive."""
+        self.opened = opened
+        self.chunks: Sequence[SealedChunk] = list(reader.chunks(opened))
+        self.offsets = starts(opened)
+
+
 class Cache:
     """Chunks lately used, up to ``limit`` bytes. Safe to use from several threads."""
 
@@ -61,37 +71,48 @@ class Cache:
         self._reader = reader
         self._limit = limit
         self._lock = Lock()
-        self._size = 0
+        self.size = 0
         self._held: OrderedDict[tuple[str, str], bytearray] = OrderedDict()
+        self._fetching: dict[tuple[str, str], Lock] = {}
 
     def chunk(self, opened: Opened, chunk: SealedChunk) -> bytearray:
-        """Return the raw bytes of a chunk; raises what ``Reader.fetch`` raises."""
+        """Return the raw bytes of a chunk; raises what ``Reader.fetch`` raises.
+
+        Who asks for one that another thread is fetching waits for that.
+        """
         key = (opened.manifest.run, chunk.line.name)
         with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-        piece = self._reader.fetch(opened, chunk)
-        with self._lock:
-            if key not in self._held:
-                self._held[key] = piece
-                self._size += len(piece)
-            while self._size > self._limit and len(self._held) > 1:
-                self._size -= len(self._held.popitem(last=False)[1])
+            gate = self._fetching.setdefault(key, Lock())
+        with gate:
+            with self._lock:
+                if key in self._held:
+                    self._held.move_to_end(key)
+                    return self._held[key]
+            try:
+                piece = self._reader.fetch(opened, chunk)
+                self._keep(key, piece)
+            finally:
+                with self._lock:
+                    self._fetching.pop(key, None)
         return piece
+
+    def _keep(self, key: tuple[str, str], piece: bytearray) -> None:
+        with self._lock:
+            self.size += len(piece) - len(self._held.pop(key, b""))
+            self._held[key] = piece
+            while self.size > self._limit and len(self._held) > 1:
+                self.size -= len(self._held.popitem(last=False)[1])
 
 
 class Stream(io.RawIOBase):
     """A part of an archive's stream as a file that can be read from anywhere."""
 
-    def __init__(self, chunks: Sequence[SealedChunk], opened: Opened, cache: Cache, span: Span | None = None) -> None:
-        """``chunks`` are all of the archive (``Reader.chunks``); without a span it is the whole stream."""
+    def __init__(self, sealed: Sealed, cache: Cache, span: Span | None = None) -> None:
+        """Without a span it is the whole stream."""
         super().__init__()
-        self._chunks = chunks
-        self._opened = opened
+        self._sealed = sealed
         self._cache = cache
-        self._offsets = starts(opened)
-        self._start, self._end = span or (0, self._offsets[-1])
+        self._start, self._end = span or (0, sealed.offsets[-1])
         self._position = self._start
 
     def readable(self) -> bool:
@@ -117,9 +138,9 @@ class Stream(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if self._position >= self._end or not len(view):
             return 0
-        number = bisect_right(self._offsets, self._position) - 1
-        piece = self._cache.chunk(self._opened, self._chunks[number])
-        first = self._position - self._offsets[number]
+        number = bisect_right(self._sealed.offsets, self._position) - 1
+        piece = self._cache.chunk(self._sealed.opened, self._sealed.chunks[number])
+        first = self._position - self._sealed.offsets[number]
         part = memoryview(piece)[first : first + min(len(view), self._end - self._position)]
         view[: len(part)] = part
         self._position += len(part)

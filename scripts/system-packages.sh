@@ -15,6 +15,7 @@ xz:xz-utils
 bzip2:bzip2
 setfacl:acl
 setfattr:attr
+fusermount3:fuse3
 dash:dash
 svnadmin:subversion
 mariadbd:mariadb-server
