@@ -67,6 +67,7 @@ def storage_of(conf: Conf) -> Storage:
         endpoint=conf["Endpoint"],
         region=conf["Region"],
         storage_class=conf["StorageClass"],
+        object_lock=conf["ObjectLock"],
         key_file=conf["S3KeyFile"],
     )
 

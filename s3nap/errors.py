@@ -98,7 +98,7 @@ class NoKeyError(S3napError):
 
 
 class RecipientError(S3napError):
-    """A GpgRecipient is unknown, expired, revoked or ambiguous."""
+    """A GpgRecipient is unknown, expired, revoked or ambiguous; or SignKey cannot sign."""
 
     status = Exit.KEY
 
@@ -107,6 +107,10 @@ class VerificationError(S3napError):
     """Stored or restored data is not what the manifest promises."""
 
     status = Exit.VERIFICATION
+
+
+class UntrustedError(VerificationError):
+    """A manifest that no trusted signer has signed as it is: it counts for nothing."""
 
 
 class NothingMatchesError(S3napError):

@@ -8,7 +8,7 @@
                                   /state     a link to the one that is installed
                                   /runs/<run>            noted before the first put, gone when nothing is left to do
                                   /sweeps/<run>          archives whose deletion has begun
-                                  /manifests/<run>.json  copies: manifests never change
+                                  /manifests/<run>.json  copies: manifests never change (.signer: who signed it)
                                   /indexes/<run>.index.zst  listings, so that looking needs neither key nor network
 """
 

@@ -29,7 +29,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "sources": frozenset({"sources.*"}),
     "middle": frozenset(
         {"directives", "values", "config", "confscope", "conftext", "hostcheck", "catalog", "liveness", "recipe"}
-        | {"chunks", "envelope", "compression", "gpg", "recipients"}
+        | {"chunks", "envelope", "compression", "gpg", "recipients", "signing", "copies", "entries", "confpairs"}
+        | {"succession", "retention"}
     ),
     "policy": frozenset({"plan", "forecast"}),
     "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify"}),
@@ -45,7 +46,7 @@ ONLY_IN = {
     "pty": "pipeline",
 }
 STARTS_PROGRAMS = ("system", "popen", "spawn", "posix_spawn", "exec", "fork")
-PURE = frozenset({"cycle", "plan", "liveness", "forecast"})
+PURE = frozenset({"cycle", "plan", "liveness", "forecast", "succession", "retention"})
 IMPURE = frozenset({"os", "time", "socket", "pathlib", "random"})
 ASKS_THE_TIME = frozenset({"today", "now", "utcnow"})
 SHAPELESS = frozenset({"utils", "util", "helpers", "helper", "manager", "base", "common", "misc"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Data = bytes | bytearray | memoryview
 
@@ -62,4 +62,13 @@ class Storage(Protocol):
 
     def delete(self, keys: Iterable[str]) -> Sequence[str]:
         """Delete objects, missing ones included; return the keys whose deletion was denied (retained)."""
+        ...
+
+
+@runtime_checkable
+class Retaining(Storage, Protocol):
+    """A storage that can lock what it stores."""
+
+    def retaining(self, until: datetime) -> Storage:
+        """Return the same storage, whose puts are locked until then, if it was opened to lock at all."""
         ...
