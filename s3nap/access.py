@@ -12,14 +12,17 @@ from urllib.parse import unquote
 from s3nap import config, names
 from s3nap.catalog import Catalog, JobCatalog, hosts
 from s3nap.cycle import day_number
-from s3nap.errors import NothingMatchesError
+from s3nap.errors import NothingMatchesError, UsageError
 from s3nap.job import Conf, Job
 from s3nap.liveness import Verdict, chain, judge
 from s3nap.manifest import Archive
+from s3nap.signing import Trust, trust_of
 from s3nap.sources.table import expanded, job_of
 from s3nap.state import DiffDir
 from s3nap.storage import Storage
 from s3nap.storage.open import open_storage
+from s3nap.succession import breaks
+from s3nap.values import fingerprint
 from s3nap.when import choose
 
 
@@ -27,7 +30,8 @@ from s3nap.when import choose
 class Place:
     """A storage and the host that is meant; ``conf`` where one was given, ``endpoint`` where S3 is not AWS.
 
-    ``jobs`` are those of the conf, and what they stand for as far as that can be told here.
+    ``jobs`` are those of the conf, and what they stand for as far as that can be told here; ``trust`` is whose
+    signatures count, None if everything does.
     """
 
     storage: Storage
@@ -35,6 +39,12 @@ class Place:
     endpoint: str | None
     conf: Conf | None
     jobs: Sequence[Job] = ()
+    trust: Trust | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The host's catalog; where signers are known, what they signed."""
+        return Catalog(self.storage, self.host, self.trust)
 
     def verdict(self, known: JobCatalog, today: date) -> Verdict:
         """Judge the archives of a job as far as what is known here goes."""
@@ -43,6 +53,12 @@ class Place:
         machine_here = machine(self.conf) if self.conf is not None and ours else None
         cycle = job.cycle if job is not None else None
         return judge(known.archives, cycle, day_number(today), machine_here)
+
+    def breaks(self, known: JobCatalog) -> list[str]:
+        """Say what of a job was removed or altered, as far as its archives tell of each other."""
+        job = job_of(known.job, self.jobs)
+        all_read = not (known.unreadable or known.ignored)
+        return breaks(known.archives, job.cycle if job is not None else None, all_read=all_read)
 
     def retired(self, archive: Archive) -> bool:
         """Is this the archive of a job that the conf of this name no longer has?"""
@@ -80,8 +96,11 @@ def places(  # noqa: PLR0913 - the options of the command line
     region: str | None,
     key_file: Path | None,
     host: str | None,
+    trusted_signer: Sequence[str] = (),
+    unsigned: bool = False,
 ) -> Iterator[Place]:
-    """Yield each storage that is meant; ``host`` goes before the conf's."""
+    """Yield each storage that is meant; ``host`` goes before the conf's, signers are beside it."""
+    given = _fingerprints(trusted_signer)
     for path in confs:
         conf = config.load(path, on_this_host=False)
         yield Place(
@@ -90,10 +109,19 @@ def places(  # noqa: PLR0913 - the options of the command line
             endpoint=conf["Endpoint"],
             conf=conf,
             jobs=expanded(conf.jobs),
+            trust=None if unsigned else trust_of(conf, given),
         )
     if bucket is not None:
         storage = open_storage(bucket, endpoint=endpoint, region=region, key_file=key_file)
-        yield Place(storage=storage, host=host or socket.gethostname(), endpoint=endpoint, conf=None)
+        trust = Trust(given) if given and not unsigned else None
+        yield Place(storage=storage, host=host or socket.gethostname(), endpoint=endpoint, conf=None, trust=trust)
+
+
+def _fingerprints(words: Sequence[str]) -> list[str]:
+    try:
+        return [fingerprint(word) for word in words]
+    except ValueError as error:
+        raise UsageError(f"--trusted-signer: {error}") from error
 
 
 def all_hosts(place: Place) -> list[str]:
@@ -112,7 +140,7 @@ def find_job(place: Place, wanted: str) -> JobCatalog:
 
     Raises NothingMatchesError, saying what there is, unless exactly one job is meant.
     """
-    known = Catalog(place.storage, place.host).all_jobs()
+    known = place.catalog.all_jobs()
     if wanted in known:
         return known[wanted]
     matching = [item for name, item in known.items() if wanted in {names.readable(name), *_sources(item)}]
@@ -137,7 +165,10 @@ def find_chain(known: JobCatalog, when: str) -> list[Archive]:
     """Return the chain of the archive that ``when`` means, FULL first; NothingMatchesError if none restores."""
     by_run = known.by_run
     whole = [archive for archive in known.archives if chain(archive, by_run) is not None]
-    chosen = choose(whole, when, datetime.now(UTC))
+    try:
+        chosen = choose(whole, when, datetime.now(UTC))
+    except NothingMatchesError as error:
+        raise NothingMatchesError("; ".join([str(error), *known.ignored])) from error
     links = chain(chosen, by_run)
     if links is None:
         raise NothingMatchesError(f"archive {chosen.run} is not whole")

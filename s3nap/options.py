@@ -66,6 +66,13 @@ def reading(command: Command) -> Command:
         click.option("--region", help="Its region."),
         click.option("--key-file", type=click.Path(path_type=Path), help="key=... and secret=..., as S3KeyFile."),
         click.option("--host", help="The host whose archives are meant (default: the conf's, or this one)."),
+        click.option(
+            "--trusted-signer",
+            multiple=True,
+            metavar="FINGERPRINT",
+            help="Only what this key signed counts (beside the conf's); may be given several times.",
+        ),
+        click.option("--unsigned", is_flag=True, help="Take archives that no trusted signer has signed, too."),
     )
 
 

@@ -115,7 +115,7 @@ def open_signer(conf: Conf) -> Signer | None:
     )
 
 
-def trust_of(conf: Conf) -> Trust | None:
-    """Return whose signatures count by a conf; None: nobody signs, and everything counts."""
-    signers = {*conf["TrustedSigner"], *([conf["SignKey"]] if conf["SignKey"] else [])}
+def trust_of(conf: Conf, more: Iterable[str] = ()) -> Trust | None:
+    """Return whose signatures count by a conf, and ``more``; None: nobody signs, and everything counts."""
+    signers = {*conf["TrustedSigner"], *([conf["SignKey"]] if conf["SignKey"] else []), *more}
     return Trust(signers, conf["GpgKeyring"]) if signers else None

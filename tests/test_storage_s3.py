@@ -36,10 +36,14 @@ def refused(status: int, code: str, message: str = "no") -> Answer:
 
 
 class FakeS3:
-    """An HTTP server that gives the answers it was told to, in order, the last one for ever; it keeps the requests."""
+    """An HTTP server that gives the answers it was told to, in order, the last one for ever; it keeps the requests.
+
+    What it is asked about versions is answered by itself, and not kept.
+    """
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
+        self.versioning: Answer = (200, {}, "<VersioningConfiguration/>")
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         fake = self
 
@@ -49,8 +53,11 @@ class FakeS3:
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                fake.seen.append((self.command, self.path, headers))
-                status, extra, body = fake.answers.pop(0) if len(fake.answers) > 1 else fake.answers[0]
+                if self.path.endswith("?versioning"):  # asked once, before the first delete
+                    status, extra, body = fake.versioning
+                else:
+                    fake.seen.append((self.command, self.path, headers))
+                    status, extra, body = fake.answers.pop(0) if len(fake.answers) > 1 else fake.answers[0]
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(body)), **extra}.items():
                     self.send_header(name, value)
