@@ -34,7 +34,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
     ),
     "policy": frozenset({"plan", "forecast"}),
     "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify"}),
-    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}),
+    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "vouching", "cli", "__main__"}),
 }
 
 ONLY_IN = {

@@ -345,3 +345,27 @@ def test_restore_never_takes_an_unsigned_archive_unasked(world: World, ring: Rin
     unasked = s3nap("restore", world.job, *where, "--target", tmp_path / "free")
     assert (unasked.returncode, "--trusted-signer" in unasked.stderr) == (Exit.DONE, True)
     assert s3nap("list", *where, "--trusted-signer", "ABCD").returncode == Exit.USAGE
+
+
+def test_a_person_vouches_for_what_was_there_before(world: World, ring: Ring) -> None:
+    """Who turns signing on keeps his archives: after ``sign`` they count, and DIFFs build on them as before."""
+    signing, world.extra = world.extra, []
+    world.write_conf()
+    trees = world.days(0, 1)
+    assert s3nap("sign", world.job, "-c", world.conf).returncode == Exit.USAGE
+    world.extra = signing
+    world.write_conf()
+    shown = s3nap("sign", world.job, "-c", world.conf, "-n")
+    assert (shown.returncode, shown.stdout.count("would be signed")) == (Exit.DONE, 2)
+    assert catalog(world, ring.host).job(world.job).archives == []
+    world.storage.put(world.archives[0].manifest.at.mark("asc"), b"nonsense")
+    done = s3nap("sign", world.job, "-c", world.conf)
+    assert (done.returncode, done.stdout.count("is now signed")) == (Exit.DONE, 2), done.stderr
+    trees |= world.days(2)
+    assert [archive.manifest.type for archive in catalog(world, ring.host).job(world.job).archives][1:] == [
+        Type.DIFF,
+        Type.DIFF,
+    ]
+    assert world.run(2).status is Exit.DONE
+    world.assert_restores(trees)
+    assert s3nap("sign", world.job, "-c", world.conf).returncode == Exit.NOTHING
