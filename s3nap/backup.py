@@ -27,7 +27,7 @@ from s3nap.signing import open_signer, trust_of
 from s3nap.sources import Outcome, Source
 from s3nap.sources.table import expand, make_source
 from s3nap.state import DiffDir, JobState
-from s3nap.storage import Storage
+from s3nap.storage import Retaining, Storage
 from s3nap.succession import breaks, lost
 from s3nap.upkeep import abandon, repair, sweep
 
@@ -75,6 +75,8 @@ class Run:
         self.warnings = [*self._envelope.warnings, *_missing_programs(conf)]
         try:
             storage.check()
+            if isinstance(storage, Retaining):
+                storage.check_lock()
             signer = open_signer(conf)
         except BaseException:
             self._envelope.close()

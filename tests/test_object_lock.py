@@ -21,7 +21,7 @@ from s3nap.errors import BucketError, ConfError, Exit
 from s3nap.liveness import judge
 from s3nap.manifest import Archive, Type
 from s3nap.retention import retain_until
-from s3nap.storage import Storage, s3delete
+from s3nap.storage import Retaining, Storage, s3delete
 from s3nap.storage.s3 import S3Storage
 
 CYCLES = [
@@ -164,8 +164,9 @@ def test_a_bucket_without_object_lock_is_refused_before_anything_is_stored(bucke
     """Who writes ObjectLock relies on it."""
     made = bucket(lock=False)
     with pytest.raises(BucketError, match="has no Object Lock"):
-        made.storage(object_lock="compliance").check()
-    made.storage().check()
+        made.storage(object_lock="compliance").check_lock()
+    made.storage().check_lock()
+    bucket(lock=True).storage(object_lock="compliance").check_lock()
 
 
 def test_a_run_locks_all_it_stores_and_sweeps_when_the_lock_is_over(
@@ -216,4 +217,4 @@ def test_object_lock_in_a_folder_is_a_fault_of_the_conf(tmp_path: Path) -> None:
 
 def test_local_storage_is_never_asked_to_lock(local_storage: Storage) -> None:
     """Folders know nothing of locks, and runs into them go on as ever."""
-    assert not hasattr(local_storage, "retaining")
+    assert not isinstance(local_storage, Retaining)

@@ -16,6 +16,7 @@ from small_world import World, fake_program, s3nap, tree_of
 from storages import FaultyStorage
 
 from s3nap.catalog import Catalog
+from s3nap.copies import Copies
 from s3nap.errors import DeniedError, Exit, RecipientError, UntrustedError
 from s3nap.manifest import Manifest, Type
 from s3nap.signing import Signer, Trust
@@ -286,6 +287,9 @@ def test_what_is_remembered_is_of_one_signer_only(world: World, ring: Ring) -> N
     assert len(list(copies.glob("*.signer"))) == 2
     assert len(catalog(world, ring.host).job(world.job, copies).archives) == 2
     assert len(catalog(world, ring.stranger).job(world.job, copies).archives) == 0
+    kept, run = Copies(copies), world.runs[0]
+    assert kept.signature(run, kept.manifest(run) or b"", None) is not None
+    assert kept.signature(run, b"another manifest", None) is None
 
 
 def test_who_may_not_list_knows_what_it_signed_itself(world: World, ring: Ring) -> None:

@@ -67,8 +67,12 @@ class Storage(Protocol):
 
 @runtime_checkable
 class Retaining(Storage, Protocol):
-    """A storage that can lock what it stores."""
+    """A storage that can lock what it stores, if it was opened to lock at all; if not, both do nothing."""
+
+    def check_lock(self) -> None:
+        """Raise ``BucketError`` if the bucket cannot lock."""
+        ...
 
     def retaining(self, until: datetime) -> Storage:
-        """Return the same storage, whose puts are locked until then, if it was opened to lock at all."""
+        """Return the same storage, whose puts are locked until then; for a time that is past, itself."""
         ...

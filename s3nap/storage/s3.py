@@ -109,10 +109,11 @@ class S3Storage:
         with contextlib.suppress(DeniedError):
             # asked at the start of a run, in the foreground: soon rather than stubborn
             self._tried("check", partial(self._page, self._prefix, None, 1), delays=self._delays[:2])
-        if self._object_lock is not None:
-            self._check_lock()
 
-    def _check_lock(self) -> None:
+    def check_lock(self) -> None:
+        """Ask the bucket whether it can lock, if this storage was opened to lock."""
+        if self._object_lock is None:
+            return
         try:
             answer = self._client.get_object_lock_configuration(Bucket=self._bucket)
             able = answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
