@@ -82,7 +82,7 @@ class Catalog:
             listed = list(self.storage.list(names.job_prefix(self.host, job)))
         except DeniedError:
             logger.debug("{}: the catalog may not be listed: using the copies in DiffDir", job)
-            return self._from_copies(result, kept)
+            return from_copies(job, copies, self.trust)
         own = [
             (entry, key)
             for entry in listed
@@ -138,22 +138,6 @@ class Catalog:
                 result.archives.append(archive)
         result.archives.sort(key=lambda archive: archive.run)
         result.ignored += [_uncounted(result.job, reason, runs) for reason, runs in strangers.items()]
-
-    def _from_copies(self, result: JobCatalog, copies: Copies | None) -> JobCatalog:
-        strangers: list[str] = []
-        for found in copies.archives() if copies is not None else ():
-            if isinstance(found, VerificationError):
-                result.unreadable.append(str(found))
-                continue
-            archive, data = found
-            known = copies.signature(archive.run, data, None) if copies is not None else None
-            if self._counts(known):
-                result.archives.append(archive)
-            else:
-                strangers.append(archive.run)
-        if strangers:
-            result.ignored.append(_uncounted(result.job, "unsigned, or never looked at", strangers))
-        return result
 
     def _counts(self, signature: Signature | None) -> bool:
         return self.trust is None or (signature is not None and signature in self.trust)
@@ -226,6 +210,29 @@ def _uncounted(job: str, reason: str, runs: Sequence[str]) -> str:
     """Say in one line what of a job nobody trusted has signed."""
     some = ", ".join(runs[-_SHOWN:]) + (f" and {len(runs) - _SHOWN} older" if len(runs) > _SHOWN else "")
     return f"{names.readable(job)}: archives that count for nothing: {reason}: {some}; --unsigned would take them"
+
+
+def from_copies(job: str, copies: Path | None, trust: Trust | None = None) -> JobCatalog:
+    """Return the archives of a job as far as copies of their manifests tell; marks are not known.
+
+    With ``trust``, those count that this machine has signed, or has seen a good signature of.
+    """
+    result = JobCatalog(job)
+    kept = Copies(copies, keep=False) if copies is not None else None
+    strangers: list[str] = []
+    for found in kept.archives() if kept is not None else ():
+        if isinstance(found, VerificationError):
+            result.unreadable.append(str(found))
+            continue
+        archive, data = found
+        known = kept.signature(archive.run, data, None) if kept is not None and trust is not None else None
+        if trust is None or (known is not None and known in trust):
+            result.archives.append(archive)
+        else:
+            strangers.append(archive.run)
+    if strangers:
+        result.ignored.append(_uncounted(result.job, "unsigned, or never looked at", strangers))
+    return result
 
 
 def new_run_id(now: datetime, newest: str | None, random: str) -> tuple[str, datetime]:

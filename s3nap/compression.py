@@ -7,6 +7,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import zstandard
@@ -54,6 +55,24 @@ class Compression:
         for start in range(0, len(data), _SLICE):
             write(machine.compress(data[start : start + _SLICE]))
         write(machine.flush())
+
+    def pack(self, plain: Path, packed: Path) -> None:
+        """Compress a file into another; memory does not grow with it."""
+        machine = self.compressor(self.level)
+        with plain.open("rb") as source, packed.open("wb") as target:
+            while piece := source.read(_SLICE):
+                target.write(machine.compress(memoryview(piece)))
+            target.write(machine.flush())
+
+    def unpack(self, packed: Path) -> Iterator[bytes]:
+        """Yield what was packed, in pieces; VerificationError if the file is damaged."""
+        machine = self.decompressor()
+        try:
+            with packed.open("rb") as source:
+                while piece := source.read(_SLICE):
+                    yield machine.decompress(memoryview(piece))
+        except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError) as error:
+            raise VerificationError(f"{packed}: cannot be decompressed ({self.name}): {error}") from error
 
     def decode(self, data: memoryview, limit: int) -> Iterator[bytes]:
         """Decompress a whole piece; VerificationError if it is damaged or longer than ``limit`` bytes."""

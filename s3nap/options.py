@@ -93,6 +93,33 @@ def connecting(command: Command) -> Command:
     )
 
 
+def opening(command: Command) -> Command:
+    """Add what opens encrypted archives where gpg alone does not."""
+    return _add(
+        command,
+        click.option(
+            "--keys",
+            type=click.Path(path_type=Path, exists=True),
+            multiple=True,
+            help="A file of opened keys, where the private key is elsewhere; may be given several times.",
+        ),
+        click.option(
+            "--passphrase-file",
+            type=click.Path(path_type=Path, exists=True),
+            help="For archives encrypted with a passphrase.",
+        ),
+    )
+
+
+def choosing(command: Command) -> Command:
+    """Add what chooses files of an archive."""
+    return _add(
+        command,
+        click.option("--include", metavar="PATTERN", multiple=True, help="Only what matches, as Exclude would."),
+        click.option("--exclude", metavar="PATTERN", multiple=True, help="Nothing that matches."),
+    )
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 at = click.option(
     "--at",

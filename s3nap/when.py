@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 
-from dateutil import parser
-
 from s3nap.errors import NothingMatchesError, UsageError
 from s3nap.manifest import Archive, Manifest
 
@@ -52,6 +50,8 @@ def _limit(when: str, now: datetime) -> datetime | date:
         if match := _AGO.fullmatch(when):
             return now - int(match[1]) * _UNITS[match[2]]
         if _TIME.fullmatch(when):
+            from dateutil import parser  # noqa: PLC0415 - slow to import, and seldom needed
+
             found = parser.isoparse(when)
             if _DAY.fullmatch(when):
                 return found.date()

@@ -24,7 +24,7 @@ from s3nap import archiving
 from s3nap.errors import DeniedError, Exit, StorageError
 from s3nap.liveness import chain
 from s3nap.manifest import Type
-from s3nap.restore import KeySource, Reader
+from s3nap.reader import KeySource, Reader
 from s3nap.state import JobState
 from s3nap.storage import Data, Listed, Stored
 from s3nap.storage.local import LocalStorage
@@ -126,7 +126,7 @@ def _assert_mended(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", ["note", "keep_index", "keep_state", "install", "forget", "drop"])
+@pytest.mark.parametrize("step", ["note", "keep", "keep_state", "install", "forget", "drop"])
 def test_a_crash_at_any_step_in_diffdir_loses_nothing(
     stage: Stage, step: str, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,8 +33,12 @@ LAYERS: Mapping[str, frozenset[str]] = {
         | {"succession", "retention"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify"}),
-    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "vouching", "cli", "__main__"}),
+    "acts": frozenset(
+        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"} | {"reader", "contents", "ranges", "picking"}
+    ),
+    "face": frozenset(
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "vouching", "cli", "__main__"}
+    ),
 }
 
 ONLY_IN = {

@@ -58,8 +58,17 @@ class Gate:
 
         Raises VerificationError on the first member that must not be extracted.
         """
-        self._folders = set()
         reader = _Reader(pieces)
+        yield from self._members(reader)
+        yield bytes(BLOCK)
+        yield from reader.rest()
+
+    def members(self, pieces: Iterator[bytes | bytearray | memoryview]) -> Iterator[bytes | memoryview]:
+        """Yield the members of a stream, as ``level`` does, but neither its end mark nor what follows."""
+        yield from self._members(_Reader(pieces))
+
+    def _members(self, reader: _Reader) -> Iterator[bytes | memoryview]:
+        self._folders = set()
         pax: dict[bytes, bytes] = {}
         before: list[bytes] = []
         while (header := _whole(reader.take(BLOCK))).count(0) != BLOCK:
@@ -78,8 +87,6 @@ class Gate:
             else:
                 deque(data, maxlen=0)
             pax, before = {}, []
-        yield header
-        yield from reader.rest()
 
     def _judge(self, member: Member) -> None:
         name = member.bare
@@ -128,7 +135,7 @@ class Gate:
 class _Reader:
     """A stream of pieces, taken in other sizes."""
 
-    def __init__(self, pieces: Iterator[bytes | bytearray]) -> None:
+    def __init__(self, pieces: Iterator[bytes | bytearray | memoryview]) -> None:
         self._pieces = pieces
         self._held = memoryview(b"")
 
