@@ -158,7 +158,7 @@ def named(known: Mapping[str, JobCatalog], wanted: str, host: str) -> JobCatalog
     raise NothingMatchesError(f"host {host} has no job {wanted}; it has: {_shown(known)}")
 
 
-def remembered(conf: Conf, trust: Trust | None) -> dict[str, tuple[JobCatalog, JobState]]:
+def remembered(conf: Conf, trust: Trust | None = None) -> dict[str, tuple[JobCatalog, JobState]]:
     """Return the archives of a conf's host as DiffDir remembers them: without the storage, and without marks.
 
     With ``trust``, only those whose signatures are remembered, too.

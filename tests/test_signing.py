@@ -373,3 +373,18 @@ def test_a_person_vouches_for_what_was_there_before(world: World, ring: Ring) ->
     assert world.run(2).status is Exit.DONE
     world.assert_restores(trees)
     assert s3nap("sign", world.job, "-c", world.conf).returncode == Exit.NOTHING
+
+
+def test_looking_into_archives_goes_by_the_same_rule(world: World, ring: Ring) -> None:
+    """What DiffDir remembers counts no more than what is stored: unsigned copies are not shown unasked."""
+    signing, world.extra = world.extra, []
+    world.write_conf()
+    world.days(0)
+    world.extra = signing
+    world.write_conf()
+    assert s3nap("ls", world.job, "-c", world.conf).returncode == Exit.NOTHING
+    assert s3nap("ls", world.job, "-c", world.conf, "--unsigned").returncode == Exit.DONE
+    world.fill(1)
+    assert world.run(1).outcome == "done"
+    assert s3nap("ls", world.job, "-c", world.conf).returncode == Exit.DONE
+    assert s3nap("ls", world.job, "-c", world.conf, "--at", str(world.day(0))).returncode == Exit.NOTHING
