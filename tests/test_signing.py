@@ -375,7 +375,7 @@ def test_a_person_vouches_for_what_was_there_before(world: World, ring: Ring) ->
     assert s3nap("sign", world.job, "-c", world.conf).returncode == Exit.NOTHING
 
 
-def test_looking_into_archives_goes_by_the_same_rule(world: World, ring: Ring) -> None:
+def test_looking_into_archives_goes_by_the_same_rule(world: World) -> None:
     """What DiffDir remembers counts no more than what is stored: unsigned copies are not shown unasked."""
     signing, world.extra = world.extra, []
     world.write_conf()
