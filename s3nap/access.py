@@ -12,22 +12,29 @@ from urllib.parse import unquote
 from s3nap import config, names
 from s3nap.catalog import Catalog, JobCatalog, from_copies, hosts
 from s3nap.cycle import day_number
-from s3nap.errors import NothingMatchesError
+from s3nap.errors import NothingMatchesError, UsageError
 from s3nap.job import Conf, Job
 from s3nap.liveness import Verdict, chain, judge
 from s3nap.manifest import Archive
+from s3nap.signing import Trust, trust_of
 from s3nap.sources.table import expanded, job_of
 from s3nap.state import DiffDir, JobState
 from s3nap.storage import Storage
 from s3nap.storage.open import canonical, open_storage
+from s3nap.succession import breaks
+from s3nap.values import fingerprint
 from s3nap.when import choose
+
+WHERE = ("bucket", "endpoint", "region", "key_file", "host", "trusted_signer", "unsigned")
+"""The options that say which storage and host are meant, and whose signatures count: what ``places`` takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """A storage and the host that is meant; ``conf`` where one was given, ``endpoint`` where S3 is not AWS.
 
-    ``jobs`` are those of the conf, and what they stand for as far as that can be told here.
+    ``jobs`` are those of the conf, and what they stand for as far as that can be told here; ``trust`` is whose
+    signatures count, None if everything does.
     """
 
     storage: Storage
@@ -35,6 +42,12 @@ class Place:
     endpoint: str | None
     conf: Conf | None
     jobs: Sequence[Job] = ()
+    trust: Trust | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The host's catalog; where signers are known, what they signed."""
+        return Catalog(self.storage, self.host, self.trust)
 
     def verdict(self, known: JobCatalog, today: date) -> Verdict:
         """Judge the archives of a job as far as what is known here goes."""
@@ -43,6 +56,12 @@ class Place:
         machine_here = machine(self.conf) if self.conf is not None and ours else None
         cycle = job.cycle if job is not None else None
         return judge(known.archives, cycle, day_number(today), machine_here)
+
+    def breaks(self, known: JobCatalog) -> list[str]:
+        """Say what of a job was removed or altered, as far as its archives tell of each other."""
+        job = job_of(known.job, self.jobs)
+        all_read = not (known.unreadable or known.ignored)
+        return breaks(known.archives, job.cycle if job is not None else None, all_read=all_read)
 
     def retired(self, archive: Archive) -> bool:
         """Is this the archive of a job that the conf of this name no longer has?"""
@@ -75,6 +94,7 @@ def storage_of(conf: Conf) -> Storage:
         endpoint=conf["Endpoint"],
         region=conf["Region"],
         storage_class=conf["StorageClass"],
+        object_lock=conf["ObjectLock"],
         key_file=conf["S3KeyFile"],
     )
 
@@ -87,8 +107,11 @@ def places(  # noqa: PLR0913 - the options of the command line
     region: str | None,
     key_file: Path | None,
     host: str | None,
+    trusted_signer: Sequence[str] = (),
+    unsigned: bool = False,
 ) -> Iterator[Place]:
-    """Yield each storage that is meant; ``host`` goes before the conf's."""
+    """Yield each storage that is meant; ``host`` goes before the conf's, signers are beside it."""
+    given = _fingerprints(trusted_signer)
     for path in confs:
         conf = config.load(path, on_this_host=False)
         yield Place(
@@ -97,10 +120,19 @@ def places(  # noqa: PLR0913 - the options of the command line
             endpoint=conf["Endpoint"],
             conf=conf,
             jobs=expanded(conf.jobs),
+            trust=None if unsigned else trust_of(conf, given),
         )
     if bucket is not None:
         storage = open_storage(bucket, endpoint=endpoint, region=region, key_file=key_file)
-        yield Place(storage=storage, host=host or socket.gethostname(), endpoint=endpoint, conf=None)
+        trust = Trust(given) if given and not unsigned else None
+        yield Place(storage=storage, host=host or socket.gethostname(), endpoint=endpoint, conf=None, trust=trust)
+
+
+def _fingerprints(words: Sequence[str]) -> list[str]:
+    try:
+        return [fingerprint(word) for word in words]
+    except ValueError as error:
+        raise UsageError(f"--trusted-signer: {error}") from error
 
 
 def all_hosts(place: Place) -> list[str]:
@@ -119,7 +151,7 @@ def find_job(place: Place, wanted: str) -> JobCatalog:
 
     Raises NothingMatchesError, saying what there is, unless exactly one job is meant.
     """
-    known = Catalog(place.storage, place.host).all_jobs()
+    known = place.catalog.all_jobs()
     if not known:
         raise NothingMatchesError(f"{place.storage.url} holds nothing of host {place.host}; {other_hosts(place)}")
     return named(known, wanted, place.host)
@@ -138,11 +170,14 @@ def named(known: Mapping[str, JobCatalog], wanted: str, host: str) -> JobCatalog
     raise NothingMatchesError(f"host {host} has no job {wanted}; it has: {_shown(known)}")
 
 
-def remembered(conf: Conf) -> dict[str, tuple[JobCatalog, JobState]]:
-    """Return the archives of a conf's host as DiffDir remembers them: without the storage, and without marks."""
+def remembered(conf: Conf, trust: Trust | None = None) -> dict[str, tuple[JobCatalog, JobState]]:
+    """Return the archives of a conf's host as DiffDir remembers them: without the storage, and without marks.
+
+    With ``trust``, only those whose signatures are remembered, too.
+    """
     found: dict[str, tuple[JobCatalog, JobState]] = {}
     for state in DiffDir.of(conf, canonical(conf["Bucket"]), writable=False).jobs():
-        known = from_copies("", state.manifests)
+        known = from_copies("", state.manifests, trust)
         if known.archives:
             known.job = known.archives[0].manifest.job
             found[known.job] = known, state
@@ -165,7 +200,10 @@ def find_chain(known: JobCatalog, when: str) -> list[Archive]:
     """Return the chain of the archive that ``when`` means, FULL first; NothingMatchesError if none restores."""
     by_run = known.by_run
     whole = [archive for archive in known.archives if chain(archive, by_run) is not None]
-    chosen = choose(whole, when, datetime.now(UTC))
+    try:
+        chosen = choose(whole, when, datetime.now(UTC))
+    except NothingMatchesError as error:
+        raise NothingMatchesError("; ".join([str(error), *known.ignored])) from error
     links = chain(chosen, by_run)
     if links is None:
         raise NothingMatchesError(f"archive {chosen.run} is not whole")

@@ -14,17 +14,21 @@ from s3nap import __version__, pipeline
 from s3nap.catalog import Catalog, JobCatalog, new_run_id
 from s3nap.chunks import Sent, Totals, chunks_line, send, sums_line
 from s3nap.compression import COMPRESSIONS, Compression
+from s3nap.copies import Copies
 from s3nap.dumping import deadline, spool
 from s3nap.envelope import Encoded, Envelope, KeysWriter
 from s3nap.errors import DeniedError, StorageError
 from s3nap.liveness import chain
 from s3nap.manifest import Archive, Manifest, StoredObject, Type
-from s3nap.names import ArchiveName
+from s3nap.names import SIGNATURE, ArchiveName
 from s3nap.plan import Task
 from s3nap.recipe import Level, render
+from s3nap.retention import retain_until
+from s3nap.signing import Signer
 from s3nap.sources import Dump, Outcome, Source
 from s3nap.state import JobState
-from s3nap.storage import Data, Storage
+from s3nap.storage import Data, Retaining, Storage
+from s3nap.succession import previous
 
 _HASH_BLOCK = 1 << 20
 
@@ -41,6 +45,11 @@ class RunSetting:
     temp_dir: Path
     catalog: Catalog
     envelope: Envelope
+    signer: Signer | None = None
+
+    def storing(self, storage: Storage) -> RunSetting:
+        """Return the same for another view of the storage."""
+        return replace(self, storage=storage, catalog=Catalog(storage, self.host, self.catalog.trust))
 
 
 @dataclass(slots=True)
@@ -84,6 +93,7 @@ class Archiving:
         manifest = self._manifest(totals, outcome)
         manifest = self._put_tables(manifest, work, encrypted=keys is not None)
         self._check_listing(manifest, work / "chunks")
+        self._sign(manifest)
         self._keep_state(outcome)
         self.state.note("runs", self.at, phase="committing")
         self.sent = True
@@ -231,6 +241,7 @@ class Archiving:
             finished=datetime.now(UTC).astimezone(),
             parent=parent.run if parent is not None else None,
             root=(parent.root or parent.run) if parent is not None else None,
+            previous=previous(self.known.archives),
             raw_size=totals.raw_size,
             stored_size=totals.stored_size,
             compression=self._compression()[0].name,
@@ -260,6 +271,14 @@ class Archiving:
         if sorted(listed) != wanted:
             strange = min(set(listed) ^ set(wanted))
             raise StorageError(f"{self.at.data}: the storage does not list what was stored, see {strange[0]}")
+
+    def _sign(self, manifest: Manifest) -> None:
+        """Put the signature, before the manifest: at no time does one stand there unsigned."""
+        if self.setting.signer is not None:
+            data = manifest.to_json()
+            made, signature = self.setting.signer.sign(data)
+            self.setting.storage.put(self.at.mark(SIGNATURE), made)
+            Copies(self.state.manifests).keep_signature(self.run, data, signature)
 
     def _keep_state(self, outcome: Outcome) -> None:
         if outcome.state is not None:
@@ -295,5 +314,9 @@ def state_id(run: str, state: Path) -> str:
 
 def begin(setting: RunSetting, task: Task, source: Source, state: JobState, known: JobCatalog) -> Archiving:
     """Give the archive of a task its run id."""
-    run, started = new_run_id(datetime.now(UTC), known.newest_run, secrets.token_hex(3))
+    now = datetime.now(UTC)
+    run, started = new_run_id(now, known.newest_run, secrets.token_hex(3))
+    if isinstance(setting.storage, Retaining):
+        until = retain_until(task.job.cycle, task.day, now)
+        setting = setting.storing(setting.storage.retaining(until))
     return Archiving(setting, task, source, state, known, run, started)

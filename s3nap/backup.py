@@ -24,10 +24,12 @@ from s3nap.manifest import Archive, Manifest, Type
 from s3nap.names import ArchiveName
 from s3nap.plan import Task, decide
 from s3nap.progress import Show, silent
+from s3nap.signing import open_signer, trust_of
 from s3nap.sources import Outcome, Source
 from s3nap.sources.table import expand, make_source
 from s3nap.state import DiffDir, JobState
-from s3nap.storage import Storage
+from s3nap.storage import Retaining, Storage
+from s3nap.succession import breaks, lost
 from s3nap.upkeep import abandon, repair, sweep
 
 
@@ -72,9 +74,14 @@ class Run:
         self.warnings = [*self._envelope.warnings, *_missing_programs(conf)]
         try:
             storage.check()
+            if isinstance(storage, Retaining):
+                storage.check_lock()
+            signer = open_signer(conf)
         except BaseException:
             self._envelope.close()
             raise
+        if signer is not None and signer.warning:
+            self.warnings.append(signer.warning)
         self._setting = RunSetting(
             conf=conf.file.name,
             host=conf["Host"],
@@ -82,8 +89,9 @@ class Run:
             storage=storage,
             endpoint=conf["Endpoint"],
             temp_dir=conf["TempDir"] or conf["DiffDir"],
-            catalog=Catalog(storage, conf["Host"]),
+            catalog=Catalog(storage, conf["Host"], trust_of(conf)),
             envelope=self._envelope,
+            signer=signer,
         )
 
     def close(self) -> None:
@@ -143,7 +151,18 @@ class Run:
         result = Result(
             job=job, task=task, outcome="would run" if task.action == "backup" else "skipped", message=task.reason
         )
-        return _warned(result, [*task.warnings, *known.unreadable, *known.ignored])
+        return _warned(result, self._doubts(task, known))
+
+    def _doubts(self, task: Task, known: JobCatalog) -> list[str]:
+        """All that is wrong with what is stored of a job."""
+        today, machine = day_number(self._options.day), self._setting.machine
+        return [
+            *task.warnings,
+            *known.unreadable,
+            *known.ignored,
+            *lost(known.archives, known.missing, task.job.cycle, today, machine),
+            *breaks(known.archives, task.job.cycle, all_read=not (known.unreadable or known.ignored)),
+        ]
 
     def _decide(self, job: Job, known: JobCatalog, state: JobState, source: Source | None) -> Task:
         installed = state.installed()
@@ -168,7 +187,7 @@ class Run:
             task = self._decide(job, known, state, source)
             for note in task.notes:
                 logger.info("{}: {}", job.name, note)
-            doubts = [*task.warnings, *known.unreadable, *known.ignored]
+            doubts = self._doubts(task, known)
             if task.action == "skip":
                 logger.info("Skipping {}: {}", job.name, task.reason)
                 return _warned(Result(job=job, task=task, outcome="skipped", message=task.reason), doubts)

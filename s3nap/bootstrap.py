@@ -13,7 +13,7 @@ import click
 from s3nap import access, advice, config, hostcheck
 from s3nap.access import Place
 from s3nap.backup import open_envelope
-from s3nap.catalog import Catalog, JobCatalog
+from s3nap.catalog import JobCatalog
 from s3nap.commands import logging, only_place
 from s3nap.directives import CONF
 from s3nap.envelope import read_passphrase
@@ -68,7 +68,7 @@ def bootstrap(  # noqa: PLR0913 - what the command line says
     root = (target or _ROOT).absolute()
     with logging(None, options):
         place.storage.check()
-        known = Catalog(place.storage, place.host).all_jobs()
+        known = place.catalog.all_jobs()
         links = access.find_chain(_stored_conf(place, job, known), at)
         manifest = links[-1].manifest
         source = KeySource(passphrase=read_passphrase(passphrase_file), files=keys)
@@ -117,7 +117,7 @@ def _make_folders(found: _Found, known: Mapping[str, JobCatalog]) -> int:
     if url != found.place.storage.url:
         return 0
     diffdir = DiffDir(found.here(conf["DiffDir"]), f"{url}@{conf['Endpoint'] or ''}", found.place.host)
-    catalog = Catalog(found.place.storage, found.place.host)
+    catalog = found.place.catalog
     count = 0
     for name, item in known.items():
         if any(archive.manifest.conf == conf.file.name for archive in item.archives):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,14 +14,24 @@ from typing import TypeVar
 from loguru import logger
 
 from s3nap import names
-from s3nap.errors import DeniedError, InDoubtError, NoSuchObjectError, S3napError, StorageError, VerificationError
-from s3nap.manifest import Archive, Manifest, from_json
-from s3nap.names import ArchiveName
-from s3nap.state import make_folder, write_whole
+from s3nap.copies import Copies
+from s3nap.entries import Entry, EntryReader, ahead
+from s3nap.errors import (
+    DeniedError,
+    InDoubtError,
+    NoSuchObjectError,
+    S3napError,
+    StorageError,
+    UntrustedError,
+    VerificationError,
+)
+from s3nap.manifest import Archive, Manifest
+from s3nap.names import ArchiveName, run_time
+from s3nap.signing import Signature, Trust
 from s3nap.storage import Listed, Storage
 
-_AHEAD = timedelta(days=1)
 _FETCHERS = 8
+_SHOWN = 3
 _T = TypeVar("_T")
 
 
@@ -31,13 +40,15 @@ class JobCatalog:
     """The archives of one job, oldest first, and what could not be taken for one.
 
     While ``unreadable`` holds anything, nothing of the job may be swept: an archive that cannot be understood may
-    need any other. ``ignored`` manifests are from the future and count for nothing.
+    need any other. ``ignored`` manifests are from the future, or signed by nobody who counts: they count for nothing.
+    ``missing`` are archives that are stored no more, but were when this machine last looked, and it swept none of them.
     """
 
     job: str
     archives: list[Archive] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    missing: list[Archive] = field(default_factory=list)
 
     @property
     def newest_run(self) -> str | None:
@@ -51,12 +62,13 @@ class JobCatalog:
 
 
 class Catalog:
-    """The catalog of one host in one storage."""
+    """The catalog of one host in one storage; with ``trust``, archives that nobody trusted has signed do not count."""
 
-    def __init__(self, storage: Storage, host: str) -> None:
+    def __init__(self, storage: Storage, host: str, trust: Trust | None = None) -> None:
         """Nothing is read before it is asked for."""
         self.storage = storage
         self.host = host
+        self.trust = trust
 
     def job(self, job: str, copies: Path | None = None, *, keep_copies: bool = False) -> JobCatalog:
         """Read the archives of one job: one listing, and the manifests of which ``copies`` holds no copy.
@@ -65,21 +77,23 @@ class Catalog:
         what there is.
         """
         result = JobCatalog(job)
+        kept = Copies(copies, keep_copies) if copies is not None else None
         try:
             listed = list(self.storage.list(names.job_prefix(self.host, job)))
         except DeniedError:
             logger.debug("{}: the catalog may not be listed: using the copies in DiffDir", job)
-            return from_copies(job, copies)
+            return from_copies(job, copies, self.trust)
         own = [
             (entry, key)
             for entry in listed
             if (key := names.parse_catalog_key(self.host, entry.key)) is not None and key.job == names.job_key(job)
         ]
-        self._read(own, result, copies, keep_copies=keep_copies)
+        self._read(own, result, kept)
         # a job's name that was cut to fit a key may be another's
         result.archives = [archive for archive in result.archives if archive.manifest.job == job]
-        if keep_copies and copies is not None:
-            _forget_copies(copies, {archive.run for archive in result.archives})
+        if kept is not None:
+            gone = kept.keep_only({key.run for _, key in own if key.mark == "json"})
+            result.missing = [archive for archive, signature in gone if self._counts(signature)]
         return result
 
     def all_jobs(self) -> dict[str, JobCatalog]:
@@ -92,7 +106,7 @@ class Catalog:
         result: dict[str, JobCatalog] = {}
         for cut, entries in groups.items():
             found = JobCatalog(cut)
-            self._read(entries, found, None, keep_copies=False)
+            self._read(entries, found, None)
             for archive in found.archives:
                 whole = result.setdefault(archive.manifest.job, JobCatalog(archive.manifest.job))
                 whole.archives.append(archive)
@@ -102,46 +116,31 @@ class Catalog:
         return dict(sorted(result.items()))
 
     def _read(
-        self,
-        entries: Sequence[tuple[Listed, names.CatalogKey]],
-        result: JobCatalog,
-        copies: Path | None,
-        *,
-        keep_copies: bool,
+        self, listed: Sequence[tuple[Listed, names.CatalogKey]], result: JobCatalog, copies: Copies | None
     ) -> None:
-        marks: dict[str, set[str]] = defaultdict(set)
-        for _, key in entries:
-            marks[key.run].add(key.mark)
-        manifests = [entry for entry, key in entries if key.mark == "json"]
-
-        def fetch(entry: Listed) -> Manifest | VerificationError:
-            try:
-                return self._manifest(entry, copies, keep_copies=keep_copies)
-            except (VerificationError, NoSuchObjectError, DeniedError) as error:
-                return error if isinstance(error, VerificationError) else VerificationError(str(error))
-
-        for entry, manifest in zip(manifests, _parallel(fetch, manifests), strict=True):
-            if isinstance(manifest, VerificationError):
-                result.unreadable.append(str(manifest))
-            elif manifest.started - entry.modified > _AHEAD:
-                result.ignored.append(f"{entry.key}: says it is of {manifest.started:%Y-%m-%d}, which is yet to come")
+        beside: dict[str, dict[str, Listed]] = defaultdict(dict)
+        for item, key in listed:
+            beside[item.key.removesuffix(f".{key.mark}")][key.mark] = item
+        entries = [
+            Entry(key, item, beside[item.key.removesuffix(".json")]) for item, key in listed if key.mark == "json"
+        ]
+        strangers: dict[str, list[str]] = defaultdict(list)
+        for entry, archive in zip(
+            entries, _parallel(EntryReader(self.storage, self.trust, copies).archive, entries), strict=True
+        ):
+            if isinstance(archive, UntrustedError):
+                strangers[str(archive)].append(entry.key.run)
+            elif isinstance(archive, S3napError):
+                result.unreadable.append(str(archive))
+            elif (date := ahead(archive.manifest, entry.listed.modified)) is not None:
+                result.ignored.append(f"{entry.listed.key}: says it is of {date:%Y-%m-%d}, which is yet to come")
             else:
-                result.archives.append(Archive(manifest, frozenset(marks[manifest.run] - {"json"})))
+                result.archives.append(archive)
         result.archives.sort(key=lambda archive: archive.run)
+        result.ignored += [_uncounted(result.job, reason, runs) for reason, runs in strangers.items()]
 
-    def _manifest(self, entry: Listed, copies: Path | None, *, keep_copies: bool) -> Manifest:
-        copy = copies / Path(entry.key).name if copies is not None else None
-        if copy is not None and copy.is_file() and copy.stat().st_size == entry.size:
-            with contextlib.suppress(VerificationError):  # a damaged copy is no damaged archive
-                return from_json(copy.read_bytes(), str(copy))
-        data = self.storage.get(entry.key)
-        manifest = from_json(data, entry.key)
-        if manifest.at.manifest != entry.key:
-            raise VerificationError(f"{entry.key}: is the manifest of another archive ({manifest.at.manifest})")
-        if copy is not None and keep_copies:
-            make_folder(copy.parent)
-            write_whole(copy, data)
-        return manifest
+    def _counts(self, signature: Signature | None) -> bool:
+        return self.trust is None or (signature is not None and signature in self.trust)
 
     def commit(self, manifest: Manifest, copies: Path) -> None:
         """Put the manifest and read it back: this is the commit.
@@ -162,8 +161,7 @@ class Catalog:
         if back != data:
             raise InDoubtError(f"the manifest {key} reads back as something else; the next run will look again")
         try:
-            make_folder(copies)
-            write_whole(copies / f"{manifest.run}.json", data)
+            Copies(copies).keep_manifest(manifest.run, data)
         except S3napError as error:
             logger.warning("{}: no copy of its manifest is kept: {}", manifest.job, error)
 
@@ -201,39 +199,45 @@ def hosts(storage: Storage) -> list[str]:
     return sorted(found)
 
 
-def _parallel(fetch: Callable[[Listed], _T], entries: Sequence[Listed]) -> list[_T]:
+def _parallel(fetch: Callable[[Entry], _T], entries: Sequence[Entry]) -> list[_T]:
     if len(entries) < 2:
         return [fetch(entry) for entry in entries]
     with ThreadPoolExecutor(_FETCHERS) as pool:
         return list(pool.map(fetch, entries))
 
 
-def from_copies(job: str, copies: Path | None) -> JobCatalog:
-    """Return the archives of a job as far as copies of their manifests tell; marks are not known."""
+def _uncounted(job: str, reason: str, runs: Sequence[str]) -> str:
+    """Say in one line what of a job nobody trusted has signed."""
+    some = ", ".join(runs[-_SHOWN:]) + (f" and {len(runs) - _SHOWN} older" if len(runs) > _SHOWN else "")
+    return f"{names.readable(job)}: archives that count for nothing: {reason}: {some}; --unsigned would take them"
+
+
+def from_copies(job: str, copies: Path | None, trust: Trust | None = None) -> JobCatalog:
+    """Return the archives of a job as far as copies of their manifests tell; marks are not known.
+
+    With ``trust``, those count that this machine has signed, or has seen a good signature of.
+    """
     result = JobCatalog(job)
-    for path in sorted(copies.glob("*.json")) if copies is not None else ():
-        try:
-            result.archives.append(Archive(from_json(path.read_bytes(), str(path))))
-        except VerificationError as error:
-            result.unreadable.append(str(error))
+    kept = Copies(copies, keep=False) if copies is not None else None
+    strangers: list[str] = []
+    for found in kept.archives() if kept is not None else ():
+        if isinstance(found, VerificationError):
+            result.unreadable.append(str(found))
+            continue
+        archive, data = found
+        known = kept.signature(archive.run, data, None) if kept is not None and trust is not None else None
+        if trust is None or (known is not None and known in trust):
+            result.archives.append(archive)
+        else:
+            strangers.append(archive.run)
+    if strangers:
+        result.ignored.append(_uncounted(result.job, "unsigned, or never looked at", strangers))
     return result
-
-
-def _forget_copies(copies: Path, runs: Iterable[str]) -> None:
-    known = set(runs)
-    for path in _copies(copies):
-        if path.stem not in known:
-            path.unlink()
-
-
-def _copies(copies: Path) -> Iterator[Path]:
-    return copies.glob("*.json") if copies.is_dir() else iter(())
 
 
 def new_run_id(now: datetime, newest: str | None, random: str) -> tuple[str, datetime]:
     """Return a run id and its time, never older than ``newest`` (a clock that went back must not confuse the order)."""
     stamp = now.replace(microsecond=0)
     if newest is not None:
-        last = datetime.strptime(newest[:16], "%Y%m%dT%H%M%S%z")
-        stamp = max(stamp, last + timedelta(seconds=1))
+        stamp = max(stamp, run_time(newest) + timedelta(seconds=1))
     return f"{stamp:%Y%m%dT%H%M%SZ}-{random}", max(now, stamp)

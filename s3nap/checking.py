@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import Sequence, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from s3nap.jobchecks import JOB_CHECKS
 from s3nap.machinechecks import MACHINE_CHECKS
 
 _HINDRANCES = ("configuration", "storage")
-_PLACING = ("bucket", "endpoint", "region", "key_file", "host")
 
 
 def check(  # noqa: PLR0913 - what the command line says
@@ -59,7 +59,7 @@ def check(  # noqa: PLR0913 - what the command line says
 
 def _place(conf: tuple[Path, ...] | tuple[()], options: dict[str, Any], *, all_hosts: bool) -> Iterator[Finding]:
     """Yield the findings of one conf, or of the bucket; what hinders them is a finding, too."""
-    wanted = {name: options[name] for name in _PLACING} | ({"bucket": None} if conf else {})
+    wanted = {name: options[name] for name in access.WHERE} | ({"bucket": None} if conf else {})
     try:
         if conf and not all_hosts and options["host"] is None:
             config.load(conf[0])  # as a run would: with all that this machine must have
@@ -85,12 +85,12 @@ def _place(conf: tuple[Path, ...] | tuple[()], options: dict[str, Any], *, all_h
 def _jobs(place: Place, *, all_hosts: bool, here: bool) -> Iterator[Finding]:
     today: date = datetime.now().astimezone().date()
     if here and place.conf is not None:
-        for facts in vitals.of_conf(place.conf, place.storage, place.endpoint, today):
+        for facts in vitals.of_conf(place.conf, place.catalog, place.endpoint, today):
             yield from applied(JOB_CHECKS, facts, place.host, facts.job)
         return
     seen = False
     for host in access.all_hosts(place) if all_hosts else [place.host]:
-        for facts in vitals.of_host(place.storage, host, today):
+        for facts in vitals.of_host(replace(place, host=host).catalog, today):
             seen = True
             yield from applied(JOB_CHECKS, facts, host, facts.job)
     if not seen:

@@ -250,6 +250,18 @@ for command in walking.COMMANDS:
     cli.add_command(command)
 
 
+@cli.command()
+@click.argument("job")
+@click.option("--at", metavar="WHEN", help="Only this one (default: all that wait for it).")
+@click.option("-n", "--dry-run", "dry", is_flag=True, help="Name them, sign nothing.")
+@options.reading
+def sign(**chosen: Any) -> int:  # noqa: ANN401
+    """Vouch for archives that are there unsigned, as those of before SignKey."""
+    from s3nap.vouching import sign as act  # noqa: PLC0415
+
+    return act(**with_confs(chosen))
+
+
 @cli.group()
 def config() -> None:
     """Look at the configuration."""

@@ -20,6 +20,7 @@ from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, S3na
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.progress import on_terminal
+from s3nap.signing import trust_of
 from s3nap.sources.table import EXPANSIONS, expanded
 from s3nap.when import local_day
 
@@ -160,17 +161,16 @@ def _known(conf: Conf, jobs: Sequence[Job], before: date) -> dict[str, Sequence[
     try:
         storage = access.storage_of(conf)
         storage.check()
-        catalog = Catalog(storage, conf["Host"])
-        return {
-            job.name: [item for item in catalog.job(job.name).archives if item.manifest.day <= before]
-            for job in jobs
-            if job.name not in unknown
-        }
+        catalog = Catalog(storage, conf["Host"], trust_of(conf))
+        known = {job.name: catalog.job(job.name) for job in jobs if job.name not in unknown}
     except S3napError as error:
         logger.warning(
             "{}: planned as if all had gone well so far, for the storage does not answer: {}", conf.file, error
         )
         return {}
+    for doubt in (doubt for each in known.values() for doubt in (*each.unreadable, *each.ignored)):
+        logger.warning("{}", doubt)
+    return {name: [item for item in each.archives if item.manifest.day <= before] for name, each in known.items()}
 
 
 def list_archives(
@@ -205,19 +205,18 @@ def list_archives(
 def _listed(place: Place, job: str | None) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the records of a host's archives, and what could not be taken for one."""
     today = _today(None)
-    known = [access.find_job(place, job)] if job else list(Catalog(place.storage, place.host).all_jobs().values())
+    known = [access.find_job(place, job)] if job else list(place.catalog.all_jobs().values())
     verdicts = [(each, place.verdict(each, today)) for each in known]
     records = [
         report.archive_record(archive, verdict, retired_job=place.retired(archive))
         for each, verdict in verdicts
         for archive in each.archives
     ]
-    return records, [doubt for each in known for doubt in (*each.unreadable, *each.ignored)]
+    return records, [doubt for each in known for doubt in (*each.unreadable, *each.ignored, *place.breaks(each))]
 
 
 def _places(confs: Sequence[Path], options: dict[str, Any]) -> Iterator[Place]:
-    names = ("bucket", "endpoint", "region", "key_file", "host")
-    return access.places(confs, **{name: options[name] for name in names})
+    return access.places(confs, **{name: options[name] for name in access.WHERE})
 
 
 def only_place(confs: Sequence[Path], options: dict[str, Any]) -> Place:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import cast
 
-from s3nap import conffile, hostcheck, names
+from s3nap import conffile, confpairs, hostcheck, names
 from s3nap.conffile import Directive, Section
 from s3nap.confjob import conf_job
 from s3nap.conflines import NO_KIND, Fault, Origin
@@ -247,9 +247,8 @@ class _Loader:
         for name in ("DiffDir", "Bucket"):
             if name not in top.seen:
                 self._fault(_MISSING, f"{name} must be defined.")
-        if "GpgRecipient" in top.seen and "GpgPassphraseFile" in top.seen:
-            later = max(top.seen["GpgRecipient"], top.seen["GpgPassphraseFile"])
-            self._fault(later, "GpgRecipient and GpgPassphraseFile exclude each other; take one out")
+        for origin, message in confpairs.faults(top):
+            self._fault(origin, message)
         if not self._names_source:
             self._fault(_MISSING, f"nothing to back up; name a source ({', '.join(KINDS)})")
 

@@ -63,6 +63,13 @@ class Cycle(Protocol):
         """Return the number of the group of turns that hang on one FULL."""
         ...
 
+    def needed_until(self, turn: int) -> int:
+        """Return the turn whose archive ends all need for this turn's, in undisturbed rotation.
+
+        Until then it is the newest of its slot, or some archive that may build on it is.
+        """
+        ...
+
     def has_slot(self, slot: int) -> bool:
         """Will the cycle ever write to this slot (else what lies there is retired)?"""
         ...
@@ -113,6 +120,10 @@ class SimpleCycle:
     def group(self, turn: int) -> int:
         """``turn div (Diffs + 1)``."""
         return turn // (self.diffs + 1)
+
+    def needed_until(self, turn: int) -> int:
+        """Return the turn that replaces the last DIFF of the group."""
+        return (self.group(turn) + 1) * (self.diffs + 1) - 1 + self.slots
 
     def has_slot(self, slot: int) -> bool:
         """Numbers below ``slots``."""
@@ -172,6 +183,11 @@ class HanoiCycle:
     def group(self, turn: int) -> int:
         """Each turn stands alone."""
         return turn
+
+    def needed_until(self, turn: int) -> int:
+        """Return the next turn of its disc; for an archived disc, which is never replaced, that of a round later."""
+        position = turn % self._round + 1
+        return turn + min((position & -position) * 2, self._round)
 
     def has_slot(self, slot: int) -> bool:
         """Discs, and every archived oldest disc."""

@@ -16,7 +16,7 @@ from loguru import logger
 
 from s3nap import access, report
 from s3nap.access import Place
-from s3nap.catalog import Catalog, JobCatalog
+from s3nap.catalog import JobCatalog
 from s3nap.commands import logging, only_place, worst
 from s3nap.cycle import day_number
 from s3nap.errors import Exit, NothingMatchesError, UsageError, VerificationError
@@ -27,7 +27,6 @@ from s3nap.prune import Item, Plan, Prune, Why
 from s3nap.upkeep import Fate, remove
 from s3nap.when import choose
 
-_WHERE = ("bucket", "endpoint", "region", "key_file", "host")
 _STATUS = {Fate.FAILED: Exit.FAILED, Fate.LOCKED: Exit.LOCKED}
 
 
@@ -48,7 +47,7 @@ def prune(  # noqa: PLR0913 - what the command line says
     records: list[dict[str, Any]] = []
     statuses: list[Exit] = []
     found: set[str] = set()
-    for place in access.places(confs, **{name: options[name] for name in _WHERE}):
+    for place in access.places(confs, **{name: options[name] for name in access.WHERE}):
         with logging(place.conf, options):
             place.storage.check()
             for host in sorted({place.host, *(access.all_hosts(place) if all_hosts else ())}):
@@ -73,7 +72,7 @@ def _sweep_of(place: Place, *, dry: bool) -> Prune:
     """Return the sweep of the host that a place means; what the conf says counts for the conf's host alone."""
     conf = place.conf if place.conf is not None and place.host == place.conf["Host"] else None
     return Prune(
-        Catalog(place.storage, place.host),
+        place.catalog,
         today=day_number(_today()),
         jobs=place.jobs if conf is not None else (),
         conf=conf.file.name if conf is not None else None,
@@ -225,7 +224,7 @@ def _removed(place: Place, job: str, chosen: str, going: Sequence[Archive]) -> d
     state = diffdir.job(job) if diffdir is not None else None
     if state is not None and not state.folder.is_dir():
         state = None
-    catalog = Catalog(place.storage, place.host)
+    catalog = place.catalog
     with state.lock() if state is not None else nullcontext():
         known = catalog.job(job)
         now = known.by_run.get(chosen)

@@ -98,7 +98,7 @@ class NoKeyError(S3napError):
 
 
 class RecipientError(S3napError):
-    """A GpgRecipient is unknown, expired, revoked or ambiguous."""
+    """A GpgRecipient is unknown, expired, revoked or ambiguous; or SignKey cannot sign."""
 
     status = Exit.KEY
 
@@ -111,6 +111,10 @@ class VerificationError(S3napError):
 
 class NewerFormatError(VerificationError):
     """An archive was written by a newer s3nap: it may be whole, but this version cannot tell."""
+
+
+class UntrustedError(VerificationError):
+    """A manifest that no trusted signer has signed as it is: it counts for nothing."""
 
 
 class NothingMatchesError(S3napError):

@@ -113,6 +113,52 @@ class Gpg:
                 return result.read()
 
 
+def sign(data: bytes, key: str, *, keyring: Path | None, passphrase: str | None) -> bytes:
+    """Sign with a key of the user's own gpg: detached and armored; ProgramError, in gpg's words, if it does not."""
+    with contextlib.ExitStack() as stack:
+        source, target = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        source.write(data)
+        source.seek(0)
+        secrets: list[int] = []
+        if passphrase is not None:
+            secrets.append(stack.enter_context(_secret(passphrase)))
+        unlock = [*_LOOPBACK, str(secrets[0])] if secrets else list(_LOOPBACK[:2])
+        argv = [*_QUIET, *unlock, *_ring(keyring), "--local-user", key, "--digest-algo", "SHA256"]
+        argv += ["--armor", "-o", "-", "--detach-sign"]
+        pipeline.run(argv, stdin=source, stdout=target, pass_fds=secrets).check()
+        target.seek(0)
+        return target.read()
+
+
+def signatures(data: bytes, signature: bytes, *, keyring: Path | None) -> tuple[int, list[list[str]]]:
+    """Have gpg look at a detached signature, by the user's own public keys; its exit status and its status lines."""
+    with tempfile.TemporaryFile() as status, _handed(data) as file, _handed(signature) as detached:
+        argv = [*_QUIET, *_ring(keyring), "--no-auto-key-retrieve", "--disable-dirmngr", "--trust-model", "always"]
+        argv += ["--status-fd", str(status.fileno()), "--verify", f"/dev/fd/{detached}", f"/dev/fd/{file}"]
+        ended = pipeline.run(argv, stdout=pipeline.DEVNULL, pass_fds=[status.fileno(), file, detached])
+        return ended.status, _status_lines(status.fileno())
+
+
+def _ring(keyring: Path | None) -> list[str]:
+    """Beside the user's own keys, those of a file."""
+    return ["--keyring", str(keyring)] if keyring is not None else []
+
+
+@contextlib.contextmanager
+def _handed(data: bytes) -> Iterator[int]:
+    """Give data as a file that a program opens by its descriptor."""
+    with memory_file() as descriptor:
+        pipeline.write_all(descriptor, data)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+
+
+def _status_lines(status: int) -> list[list[str]]:
+    """Return the words of gpg's status lines, without the mark that begins each."""
+    text = os.pread(status, 1 << 16, 0).decode(errors="replace")
+    return [line.split()[1:] for line in text.splitlines() if line.startswith("[GNUPG:] ")]
+
+
 def _filled(program: pipeline.Running, fill: Callable[[Write], None]) -> int:
     """Let ``fill`` write to a program's standard input; return how many bytes that were."""
     size = 0

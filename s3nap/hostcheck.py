@@ -73,17 +73,21 @@ def _wrong_key(path: Path, text: str) -> str | None:
     return f"S3KeyFile lacks {lines}: {path}; write one line for each of key= and secret="
 
 
-def _wrong_passphrase(path: Path, text: str) -> str | None:
-    if (text.splitlines() or [""])[0].strip():
-        return None
-    return f"GpgPassphraseFile holds no passphrase in its first line: {path}; write one"
+def _passphrase(directive: str) -> Callable[[Path], str | None]:
+    def wrong(path: Path, text: str) -> str | None:
+        if (text.splitlines() or [""])[0].strip():
+            return None
+        return f"{directive} holds no passphrase in its first line: {path}; write one"
+
+    return _secret(directive, wrong)
 
 
 _CHECKS: Mapping[str, Callable[[Path], str | None]] = {
     "DiffDir": _directory("DiffDir"),
     "TempDir": _directory("TempDir"),
     "GpgKeyring": _file("GpgKeyring"),
-    "GpgPassphraseFile": _secret("GpgPassphraseFile", _wrong_passphrase),
+    "GpgPassphraseFile": _passphrase("GpgPassphraseFile"),
+    "SignPassphraseFile": _passphrase("SignPassphraseFile"),
     "S3KeyFile": _secret("S3KeyFile", _wrong_key),
     "LogConfig": _file("LogConfig"),
     "MySQLDefaultsFile": _secret("MySQLDefaultsFile", lambda _path, _text: None),

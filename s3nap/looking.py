@@ -16,7 +16,7 @@ from loguru import logger
 
 from s3nap import access, config, report
 from s3nap.access import Place
-from s3nap.catalog import Catalog, JobCatalog
+from s3nap.catalog import JobCatalog
 from s3nap.commands import logging, only_place
 from s3nap.contents import Contents, Indexes, KeptIndexes, Node, StoredIndexes, Wanted
 from s3nap.daytree import DayTree
@@ -29,6 +29,7 @@ from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.picking import KINDS, Picked, Selection, bare, pick
 from s3nap.reader import KeySource, Reader
+from s3nap.signing import trust_of
 from s3nap.sources.excludes import Matcher
 from s3nap.sources.tarindex import Line
 
@@ -49,7 +50,8 @@ class Outlook:
         if len(confs) == 1 and not options["bucket"]:
             self.conf = config.load(confs[0], on_this_host=False)
             if options["host"] in {None, self.conf["Host"]}:
-                self._remembered = access.remembered(self.conf)
+                trust = None if options["unsigned"] else trust_of(self.conf, options["trusted_signer"])
+                self._remembered = access.remembered(self.conf, trust)
 
     def __enter__(self) -> Self:
         self._stack.enter_context(logging(self.conf, self._options))
@@ -87,7 +89,7 @@ class Outlook:
         """The archives of every job of the host."""
         if self._remembered:
             return {name: known for name, (known, _) in self._remembered.items()}
-        return Catalog(self._place.storage, self._place.host).all_jobs()
+        return self._place.catalog.all_jobs()
 
     def found(self, wanted: str) -> JobCatalog:
         """Return the job that is meant, of whatever kind; NothingMatchesError if there is none."""

@@ -42,6 +42,15 @@ class Encryption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Previous:
+    """The newest archive of the job that was known when another was made; sha256 of its manifest as stored."""
+
+    run: str
+    slot: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """One archive. Sizes in bytes, times aware; ``parent`` and ``root`` are run ids, None for a FULL."""
 
@@ -60,6 +69,7 @@ class Manifest:
     finished: datetime
     parent: str | None = None
     root: str | None = None
+    previous: Previous | None = None
     raw_size: int
     stored_size: int
     compression: str
@@ -98,10 +108,14 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A manifest and the marks that stand beside it (``hold``, ``released``, ``distrust``, ...)."""
+    """A manifest and the marks that stand beside it (``hold``, ``released``, ``distrust``, ...).
+
+    ``sha256`` is that of the manifest as stored, empty where it was not read from anywhere.
+    """
 
     manifest: Manifest
     marks: frozenset[str] = frozenset()
+    sha256: str = ""
 
     @property
     def run(self) -> str:
@@ -150,6 +164,7 @@ def from_json(data: bytes, origin: str) -> Manifest:
             "encryption": Encryption(
                 method=plain["encryption"]["method"], recipients=tuple(plain["encryption"]["recipients"])
             ),
+            "previous": _previous(plain.get("previous")),
             "objects": tuple(_stored_object(item) for item in plain["objects"]),
             "warnings": tuple(plain.get("warnings", ())),
             "needs": tuple(plain.get("needs", ())),
@@ -158,6 +173,10 @@ def from_json(data: bytes, origin: str) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{origin}: is not a manifest that can be understood: {error}"
         raise VerificationError(message) from error
+
+
+def _previous(plain: dict[str, Any] | None) -> Previous | None:
+    return Previous(run=plain["run"], slot=int(plain["slot"]), sha256=plain["sha256"]) if plain is not None else None
 
 
 def _stored_object(item: dict[str, Any]) -> StoredObject:

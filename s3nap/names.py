@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -19,6 +20,8 @@ _HASH_DIGITS = 16
 
 CATALOG = "catalog"
 DATA = "data"
+SIGNATURE = "asc"
+"""The mark that holds the signature of a manifest."""
 
 _RUN = r"(?P<job>.+)-(?P<slot>\d+)-(?P<type>FULL|DIFF)/(?P<run>\d{8}T\d{6}Z-[0-9a-f]{6})"
 _ARCHIVE = re.compile(_RUN + r"\.(?P<mark>[^/]+)")
@@ -134,6 +137,14 @@ class ArchiveName:
     def data(self) -> str:
         """What the keys of all data objects begin with, ending in ``/``."""
         return f"{DATA}/{self.folder}/{self.run}/"
+
+
+def run_time(run: str) -> datetime:
+    """Return the second that a run id says; the latest there is, if there is no such second."""
+    try:
+        return datetime.strptime(run[:16], "%Y%m%dT%H%M%S%z")
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def parse_catalog_key(host: str, key: str) -> CatalogKey | None:

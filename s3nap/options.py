@@ -74,6 +74,13 @@ def reading(command: Command) -> Command:
         click.option("--region", help="Its region."),
         click.option("--key-file", type=click.Path(path_type=Path), help="key=... and secret=..., as S3KeyFile."),
         click.option("--host", help="The host whose archives are meant (default: the conf's, or this one)."),
+        click.option(
+            "--trusted-signer",
+            multiple=True,
+            metavar="FINGERPRINT",
+            help="Only what this key signed counts (beside the conf's); may be given several times.",
+        ),
+        click.option("--unsigned", is_flag=True, help="Take archives that no trusted signer has signed, too."),
     )
 
 
@@ -132,14 +139,6 @@ at = click.option(
 legacy = click.option(
     "--legacy", is_flag=True, help="What s3napback stored; JOB is its name without slot and type (/etc, MySQL/shop)."
 )
-
-
-def with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
-    """Return the options; UsageError of click's if they name neither a conf nor a bucket."""
-    if not chosen["confs"] and not chosen.get("bucket"):
-        places = "-c CONF or --bucket URL" if "bucket" in chosen else "-c CONF"
-        raise click.UsageError(f"give {places}")
-    return chosen
 
 
 class Size(click.ParamType[int]):

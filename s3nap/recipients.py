@@ -15,7 +15,8 @@ from typing import Any
 
 from s3nap.errors import RecipientError
 
-_WARN_BEFORE = timedelta(days=60)
+WARN_BEFORE = timedelta(days=60)
+"""How long before a key expires people are told."""
 _LONG_KEY_ID = 16
 
 
@@ -38,12 +39,7 @@ def resolve(configured: Sequence[str], keyring: Path | None, folder: Path, now: 
 
     Raises RecipientError, naming every recipient that is unknown, unusable or ambiguous, and what to do.
     """
-    import gnupg  # noqa: PLC0415 - slow to import, and needed by backups only
-
-    try:
-        ring = gnupg.GPG(keyring=str(keyring) if keyring else None)
-    except (OSError, ValueError) as error:
-        raise RecipientError(f"gpg cannot be used: {error}") from error
+    ring = _ring(keyring)
     keys: list[dict[str, Any]] = ring.list_keys()
     where = str(keyring) if keyring else "gpg's keyring of this user"
     faults: list[str] = []
@@ -82,6 +78,27 @@ def private_here(fingerprint: str) -> bool:
         ):
             return True
     return False
+
+
+def expiry(fingerprints: Sequence[str], keyring: Path | None) -> datetime | None:
+    """Return when the first of these keys and subkeys expires; None if none does."""
+    times: list[int] = []
+    for folder in {keyring, None}:
+        for key in _ring(folder).list_keys():
+            subkeys = [(fingerprint, key["subkey_info"].get(keyid, {})) for keyid, _, fingerprint, *_ in key["subkeys"]]
+            for fingerprint, facts in [(key["fingerprint"], key), *subkeys]:
+                if fingerprint in fingerprints and facts.get("expires"):
+                    times.append(int(facts["expires"]))
+    return datetime.fromtimestamp(min(times), UTC) if times else None
+
+
+def _ring(keyring: Path | None) -> Any:  # noqa: ANN401 - gnupg has no types
+    import gnupg  # noqa: PLC0415 - slow to import, and needed by backups only
+
+    try:
+        return gnupg.GPG(keyring=str(keyring) if keyring else None)
+    except (OSError, ValueError) as error:
+        raise RecipientError(f"gpg cannot be used: {error}") from error
 
 
 def _choose(text: str, keys: Sequence[Mapping[str, Any]], where: str, now: datetime) -> Mapping[str, Any]:
@@ -131,7 +148,7 @@ def _expiry(key: Mapping[str, Any]) -> datetime | None:
 
 def _expires_soon(text: str, key: Mapping[str, Any], now: datetime) -> str | None:
     expiry = _expiry(key)
-    if expiry is None or expiry - now > _WARN_BEFORE:
+    if expiry is None or expiry - now > WARN_BEFORE:
         return None
     return (
         f"GpgRecipient {text} expires on {expiry:%Y-%m-%d}, backups will fail then: extend the key and import it again"

@@ -14,13 +14,14 @@ import click
 from loguru import logger
 
 from s3nap import access, report
+from s3nap.access import Place
 from s3nap.commands import logging, only_place
 from s3nap.contents import StoredIndexes
 from s3nap.envelope import read_passphrase
 from s3nap.errors import Exit, UsageError
 from s3nap.job import Conf
 from s3nap.manifest import Archive
-from s3nap.names import readable
+from s3nap.names import SIGNATURE, readable
 from s3nap.picking import Selection, contents_of, cost, pick, write
 from s3nap.progress import on_terminal
 from s3nap.reader import KeySource, Reader
@@ -47,7 +48,10 @@ def restore(  # noqa: PLR0913 - what the command line says
     begun = time.monotonic()
     with logging(place.conf, options):
         place.storage.check()
-        links = access.find_chain(access.find_job(place, job), at)
+        known = access.find_job(place, job)
+        links = access.find_chain(known, at)
+        for doubt in [*known.ignored, *_unvouched(place, links, unsigned=options["unsigned"])]:
+            logger.warning("{}", doubt)
         secret = passphrase_file or (place.conf["GpgPassphraseFile"] if place.conf is not None else None)
         source = KeySource(passphrase=read_passphrase(secret), files=keys)
         manifest = links[-1].manifest
@@ -68,6 +72,14 @@ def restore(  # noqa: PLR0913 - what the command line says
     if not options["quiet"] and options["target"] != "-":
         click.echo(report.restored_text(manifest, where, written.raw_size, time.monotonic() - begun))
     return Exit.WARNINGS if written.unread and not manifest.complete else Exit.DONE
+
+
+def _unvouched(place: Place, links: Sequence[Archive], *, unsigned: bool) -> Iterator[str]:
+    """Say in one line that nobody looks at signatures, where there are some, or where that was asked for."""
+    if unsigned:
+        yield "as --unsigned asks for, nobody looks at who signed what is restored"
+    elif place.trust is None and all(SIGNATURE in link.marks for link in links):
+        yield "signed, but nobody says by whom it must be: --trusted-signer FINGERPRINT makes sure"
 
 
 def _restore_paths(reader: Reader, links: Sequence[Archive], options: dict[str, Any], *, dry: bool) -> int:

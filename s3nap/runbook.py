@@ -12,7 +12,7 @@ import click
 from s3nap import __version__, access, advice, names
 from s3nap.access import Place
 from s3nap.backup import open_envelope
-from s3nap.catalog import Catalog, JobCatalog
+from s3nap.catalog import JobCatalog
 from s3nap.commands import logging
 from s3nap.confjob import SECRETS
 from s3nap.directives import CONF
@@ -30,11 +30,10 @@ TARGET = "/mnt/restored"
 
 def runbook(*, confs: Sequence[Path], **options: Any) -> int:  # noqa: ANN401
     """Print the runbook of each conf."""
-    nowhere = dict.fromkeys(("bucket", "endpoint", "region", "key_file", "host"))
-    for place in access.places(confs, **nowhere):
+    for place in access.places(confs, bucket=None, endpoint=None, region=None, key_file=None, host=None):
         with logging(place.conf, options):
             place.storage.check()
-            known = Catalog(place.storage, place.host).all_jobs()
+            known = place.catalog.all_jobs()
         if place.conf is not None:
             click.echo("\n".join(_book(place, place.conf, known)))
     return Exit.DONE

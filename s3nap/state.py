@@ -8,7 +8,7 @@
                                   /state     a link to the one that is installed
                                   /runs/<run>            noted before the first put, gone when nothing is left to do
                                   /sweeps/<run>          archives whose deletion has begun
-                                  /manifests/<run>.json  copies: manifests never change
+                                  /manifests/<run>.json  copies: manifests never change (.signer: who signed it)
                                   /indexes/<run>.index.zst    what each archive holds, and what was there then,
                                   /indexes/<run>.listing.zst  so that looking needs neither key nor network
 """

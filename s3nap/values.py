@@ -196,6 +196,18 @@ def _users(words: Words) -> Words:
     return words
 
 
+def fingerprint(word: str) -> str:
+    """Return a key's fingerprint in gpg's own spelling; nothing shorter names a key beyond doubt."""
+    bare = word.replace(" ", "").removeprefix("0x").upper()
+    if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", bare):
+        raise ValueError(f"{word!r} is no fingerprint; write all of its 40 digits, as gpg --fingerprint shows them")
+    return bare
+
+
+def _fingerprints(words: Words) -> Words:
+    return tuple(fingerprint(word) for word in words)
+
+
 def _database(word: str) -> str:
     if word.startswith("-"):
         raise ValueError(f"{word!r} begins with -; write the name of a database, or all")
@@ -244,6 +256,8 @@ OPTIONS = ValueType("options", _options, several=True)
 MYSQL_OPTIONS = ValueType("options", _client_options, several=True)
 POSTGRESQL_OPTIONS = ValueType("options", _pg_options, several=True)
 USERS = ValueType("address or fingerprint, …", _users, several=True)
+FINGERPRINT = ValueType("fingerprint", _one(fingerprint))
+FINGERPRINTS = ValueType("fingerprint, …", _fingerprints, several=True)
 PATTERNS = ValueType("pattern, …", _options, several=True)
 NAMES = ValueType("name, …", _one(_identifier), several=True)
 # Sources: one word each, a directive may hold several.

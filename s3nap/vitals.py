@@ -32,11 +32,11 @@ _PROGRAMS: dict[str, tuple[tuple[str, ...], ...]] = {  # by kind; of each group 
 }
 
 
-def of_conf(conf: Conf, storage: Storage, endpoint: str | None, today: date) -> Iterator[JobFacts]:
+def of_conf(conf: Conf, catalog: Catalog, endpoint: str | None, today: date) -> Iterator[JobFacts]:
     """Yield the facts of every job of a conf, whether it has archives or not. Raises StorageError."""
+    storage = catalog.storage
     diffdir = DiffDir(conf["DiffDir"], f"{storage.url}@{endpoint or ''}", conf["Host"], writable=False)
     readable = os.access(diffdir.root, os.R_OK | os.X_OK)
-    catalog = Catalog(storage, conf["Host"])
     marks = _sees_marks(storage, conf["Host"])
     for one in conf.jobs:
         try:
@@ -58,9 +58,9 @@ def of_conf(conf: Conf, storage: Storage, endpoint: str | None, today: date) -> 
             )
 
 
-def of_host(storage: Storage, host: str, today: date) -> Iterator[JobFacts]:
+def of_host(catalog: Catalog, today: date) -> Iterator[JobFacts]:
     """Yield the facts of every job that a host has archives of. Raises StorageError."""
-    for name, known in Catalog(storage, host).all_jobs().items():
+    for name, known in catalog.all_jobs().items():
         yield JobFacts(job=name, day=today, archives=known.archives, doubts=_doubts(known))
 
 

@@ -214,7 +214,7 @@ def test_a_killed_process_loses_nothing(tmp_path: Path, operation: str, key: str
     [
         pytest.param({"operation": "put", "after": True}, True, id="the answer to the put is lost"),
         pytest.param({"operation": "put"}, False, id="the put fails"),
-        pytest.param({"operation": "get"}, True, id="the read-back fails"),
+        pytest.param({"operation": "get", "at": 2}, True, id="the read-back fails"),
         pytest.param({"operation": "put", "after": True, "for_good": True}, True, id="the network is gone"),
         pytest.param({"operation": "put", "error": DeniedError("no")}, False, id="the put is denied"),
     ],
@@ -224,7 +224,7 @@ def test_a_commit_in_doubt_is_settled_by_the_next_run(tmp_path: Path, fault: dic
     world = World(tmp_path)
     trees = world.days(0)
     world.fill(1)
-    storage = FaultyStorage(world.storage, at=1, key=".json", **fault)  # type: ignore[arg-type]
+    storage = FaultyStorage(world.storage, **{"at": 1, "key": ".json", **fault})  # type: ignore[arg-type]
     result = world.run(1, storage=storage)
     assert (result.outcome, result.status) == ("failed", Exit.FAILED)
     assert len(world.runs) == 1 + arrived

@@ -36,10 +36,14 @@ def refused(status: int, code: str, message: str = "no") -> Answer:
 
 
 class FakeS3:
-    """An HTTP server that gives the answers it was told to, in order, the last one for ever; it keeps the requests."""
+    """An HTTP server that gives the answers it was told to, in order, the last one for ever; it keeps the requests.
+
+    What it is asked about versions is answered by itself, and not kept.
+    """
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
+        self.versioning: Answer = (200, {}, "<VersioningConfiguration/>")
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         fake = self
 
@@ -49,8 +53,11 @@ class FakeS3:
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                fake.seen.append((self.command, self.path, headers))
-                status, extra, body = fake.answers.pop(0) if len(fake.answers) > 1 else fake.answers[0]
+                if self.path.endswith("?versioning"):  # asked once, before the first delete
+                    status, extra, body = fake.versioning
+                else:
+                    fake.seen.append((self.command, self.path, headers))
+                    status, extra, body = fake.answers.pop(0) if len(fake.answers) > 1 else fake.answers[0]
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(body)), **extra}.items():
                     self.send_header(name, value)
@@ -269,6 +276,50 @@ def test_deletes_one_by_one_where_batches_are_unknown(fake: FakeS3, batch: Answe
     fake.answers = [batch, (204, {}, ""), refused(403, "AccessDenied"), (404, {}, "")]
     assert list(storage_at(fake.url).delete(["a", "b", "c"])) == ["b"]
     assert [method for method, *_ in fake.seen] == ["POST", "DELETE", "DELETE", "DELETE"]
+
+
+VERSIONED = (200, {}, "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
+VERSIONS = (
+    "<ListVersionsResult><IsTruncated>false</IsTruncated>"
+    "<Version><Key>a</Key><VersionId>v1</VersionId></Version><DeleteMarker><Key>a</Key><VersionId>m1</VersionId>"
+    "</DeleteMarker><Version><Key>ab</Key><VersionId>v2</VersionId></Version></ListVersionsResult>"
+)
+DELETED = "<DeleteResult><Deleted><Key>a</Key></Deleted></DeleteResult>"
+
+
+def _denied(message: str) -> Answer:
+    error = f"<Error><Key>a</Key><Code>AccessDenied</Code><Message>{message}</Message></Error>"
+    return 200, {}, f"<DeleteResult>{error}</DeleteResult>"
+
+
+@pytest.mark.parametrize("versions", [(200, {}, VERSIONS), refused(403, "AccessDenied")])
+def test_who_may_not_delete_versions_still_marks(fake: FakeS3, versions: Answer) -> None:
+    """Hosts with DeleteObject alone sweep as ever, and leave the rest to a lifecycle rule."""
+    fake.versioning = VERSIONED
+    by_version = [_denied("not for you")] if versions[0] == 200 else []
+    fake.answers = [versions, *by_version, (200, {}, DELETED)]
+    assert list(storage_at(fake.url).delete(["a"])) == []
+    assert len(fake.seen) == 2 + len(by_version)
+
+
+def test_what_is_locked_is_not_marked(fake: FakeS3) -> None:
+    """Hidden under a marker it would never be found again by the sweep that may delete it."""
+    fake.versioning = VERSIONED
+    fake.answers = [(200, {}, VERSIONS), _denied("Access Denied because object protected by object lock.")]
+    assert list(storage_at(fake.url).delete(["a"])) == ["a"]
+    fake.answers = [(200, {}, VERSIONS), _denied("no word of why")]
+    assert list(storage_at(fake.url, object_lock="governance").delete(["a"])) == ["a"]
+    assert [method for method, *_ in fake.seen] == ["GET", "POST"] * 2
+
+
+@pytest.mark.parametrize("answer", [refused(403, "AccessDenied"), refused(501, "NotImplemented"), (200, {}, "<html>")])
+def test_who_cannot_tell_of_versions_deletes_as_ever(fake: FakeS3, answer: Answer) -> None:
+    """Look-alikes without versions, and credentials that may not ask, are no reason not to sweep; it is asked once."""
+    fake.versioning = answer
+    fake.answers = [(200, {}, DELETED)]
+    storage = storage_at(fake.url)
+    assert [list(storage.delete(["a"])) for _ in range(2)] == [[], []]
+    assert [method for method, *_ in fake.seen] == ["POST", "POST"]
 
 
 def test_storage_class_is_for_big_chunks_only(fake: FakeS3) -> None:

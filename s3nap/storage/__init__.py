@@ -76,3 +76,16 @@ class Clocked(Protocol):
     def clock(self) -> datetime | None:
         """Return the storage's time (aware), None if it does not say; raises ``StorageError`` as all methods."""
         ...
+
+
+@runtime_checkable
+class Retaining(Storage, Protocol):
+    """A storage that can lock what it stores, if it was opened to lock at all; if not, both do nothing."""
+
+    def check_lock(self) -> None:
+        """Raise ``BucketError`` if the bucket cannot lock."""
+        ...
+
+    def retaining(self, until: datetime) -> Storage:
+        """Return the same storage, whose puts are locked until then; for a time that is past, itself."""
+        ...

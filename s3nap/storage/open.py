@@ -18,6 +18,7 @@ def open_storage(  # noqa: PLR0913 (the directives of a conf, by name)
     endpoint: str | None = None,
     region: str | None = None,
     storage_class: str | None = None,
+    object_lock: str | None = None,
     key_file: Path | None = None,
     connections: int = 8,
 ) -> Storage:
@@ -39,6 +40,7 @@ def open_storage(  # noqa: PLR0913 (the directives of a conf, by name)
         endpoint=endpoint,
         region=region,
         storage_class=storage_class,
+        object_lock=object_lock,
         key_file=key_file,
         connections=connections,
     )

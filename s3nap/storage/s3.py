@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import copy
 import hashlib
 import os
 import random
@@ -24,16 +26,17 @@ from botocore.parsers import ResponseParserError
 from loguru import logger
 from urllib3.exceptions import HTTPError  # botocore lets some of them through while a body is read
 
-from s3nap.errors import BucketError, DeniedError, NoSuchObjectError, StorageError
+from s3nap.errors import BucketError, DeniedError, StorageError
 from s3nap.storage import Data, Listed, Stored
 from s3nap.storage.body import Body
 from s3nap.storage.keyfile import read_key_file
 from s3nap.storage.keys import checked_key, foreign_key
-from s3nap.storage.s3codes import DENIED, passes, refusal
+from s3nap.storage.s3codes import NO_LOCK, code_of, passes, refusal, status_of
+from s3nap.storage.s3delete import Deleter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import DeleteObjectsOutputTypeDef, ListObjectsV2OutputTypeDef
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
 _T = TypeVar("_T")
 
@@ -58,7 +61,7 @@ _PASSING = (
 )
 _NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
 
-_NO_BATCHES = frozenset({"NotImplemented", "MissingContentMD5", "MethodNotAllowed", "InvalidRequest", "InvalidDigest"})
+_AWS = re.compile(r"\.amazonaws\.com(\.cn)?$")
 
 
 class S3Storage:
@@ -76,6 +79,7 @@ class S3Storage:
         endpoint: str | None = None,
         region: str | None = None,
         storage_class: str | None = None,
+        object_lock: str | None = None,
         key_file: Path | None = None,
         connections: int = 8,
         delays: Sequence[float] = _DELAYS,
@@ -86,9 +90,12 @@ class S3Storage:
         self._endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self._storage_class = storage_class
         self._delays = tuple(delays)
-        self._batches = True
+        self._object_lock = object_lock
+        self._lock: dict[str, Any] = {}
+        self._look_alike = self._endpoint is not None and not _AWS.search(urlsplit(self._endpoint).hostname or "")
         self._send_md5 = False
         self._client = self._connect(region, key_file, connections, timeouts)
+        self._deleter = Deleter(self._client, self._bucket, self._tried, locks=object_lock is not None)
 
     @property
     def url(self) -> str:
@@ -100,11 +107,23 @@ class S3Storage:
 
         Who may put but not list is refused, but known: that passes.
         """
-        try:
+        with contextlib.suppress(DeniedError):
             # asked at the start of a run, in the foreground: soon rather than stubborn
             self._tried("check", partial(self._page, self._prefix, None, 1), delays=self._delays[:2])
-        except DeniedError:
+
+    def check_lock(self) -> None:
+        """Ask the bucket whether it can lock, if this storage was opened to lock."""
+        if self._object_lock is None:
             return
+        try:
+            answer = self._client.get_object_lock_configuration(Bucket=self._bucket)
+            able = answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+        except _FAILURES as error:  # who may not ask will hear it from the first put
+            able = not isinstance(error, boto.ClientError) or code_of(error.response) not in NO_LOCK
+        if not able:
+            raise BucketError(
+                f"{self._where}: the bucket has no Object Lock: enable it there, or take the line ObjectLock out"
+            )
 
     def put(self, key: str, data: Data, *, bulk: bool = False) -> Stored:
         """Store an object in one request; only an ETag proves that it was S3 who said yes."""
@@ -124,7 +143,7 @@ class S3Storage:
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=name, **part)
             except boto.ClientError as error:
-                if _code(error) == "InvalidRange":  # it starts at the end, or beyond
+                if code_of(error.response) == "InvalidRange":  # it starts at the end, or beyond
                     return b""
                 raise
             if not answer.get("ETag"):
@@ -158,11 +177,11 @@ class S3Storage:
                 raise StorageError(f"{self._where} breaks off a listing and does not say how to go on; try again")
 
     def delete(self, keys: Iterable[str]) -> Sequence[str]:
-        """Delete a thousand at a time, or one by one where the server knows no better."""
+        """Delete a thousand at a time, all versions of each where the bucket keeps versions and lets us."""
         denied: list[str] = []
         rest = iter(keys)
-        while batch := [checked_key(key) for key in islice(rest, _BATCH)]:
-            denied += self._delete_batch(batch)
+        while batch := [self._prefix + checked_key(key) for key in islice(rest, _BATCH)]:
+            denied += [name.removeprefix(self._prefix) for name in self._deleter.delete(batch)]
         return denied
 
     def ask(self, operation: str, **request: Any) -> tuple[str, Mapping[str, Any]]:  # noqa: ANN401 - boto3's own
@@ -175,7 +194,7 @@ class S3Storage:
         try:
             return "", getattr(self._client, operation)(Bucket=self._bucket, **request)
         except boto.ClientError as error:
-            return _code(error) or str(_status(error)), error.response
+            return code_of(error.response) or str(status_of(error.response)), error.response
         except _FAILURES as error:
             raise self._error(operation, "", error) from error
 
@@ -186,7 +205,7 @@ class S3Storage:
             try:
                 answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
             except boto.ClientError as error:
-                if passes(_code(error), _status(error)):
+                if passes(code_of(error.response), status_of(error.response)):
                     raise
                 return error.response.get("ResponseMetadata", {})
             return answer["ResponseMetadata"]
@@ -197,15 +216,25 @@ class S3Storage:
         except ValueError:
             return None
 
+    def retaining(self, until: datetime) -> S3Storage:
+        """Return the same storage, whose puts are locked until then, if it was opened to lock."""
+        if self._object_lock is None or until <= datetime.now(UTC):
+            return self
+        view = copy.copy(self)
+        lock = {"ObjectLockMode": self._object_lock.upper(), "ObjectLockRetainUntilDate": until}
+        view._lock = lock  # noqa: SLF001 - itself, but for this
+        view._send_md5 = self._send_md5 or self._look_alike  # noqa: SLF001 - AWS gets a checksum in any case
+        return view
+
     def _put(self, request: dict[str, Any], data: Data) -> Stored:
         if self._send_md5:
             request["ContentMD5"] = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
         try:
             if isinstance(data, bytes):  # goes out in one call, without Python's lock
-                answer = self._client.put_object(**request, Body=data)
+                answer = self._client.put_object(**request, **self._lock, Body=data)
             else:
                 with Body(data) as body:
-                    answer = self._client.put_object(**request, Body=cast("IO[bytes]", body))
+                    answer = self._client.put_object(**request, **self._lock, Body=cast("IO[bytes]", body))
         except boto.ClientError as error:
             # only buckets with a default retention (Object Lock) ask for it, and it costs a sixth of the speed
             if "ContentMD5" in request or "Content-MD5" not in str(error):
@@ -215,47 +244,6 @@ class S3Storage:
         if not answer.get("ETag"):
             raise _NotS3Error("the answer to a put has no ETag")
         return Stored(etag=answer["ETag"].strip('"'), version=answer.get("VersionId") or "-")
-
-    def _delete_batch(self, keys: Sequence[str]) -> Sequence[str]:
-        answer = None
-        if self._batches:
-            try:
-                answer = self._tried("delete", partial(self._delete_objects, keys), f"{keys[0]} …")
-            except DeniedError:
-                return keys
-        if answer is None:
-            return [key for key in keys if not self._delete_one(key)]
-        refused = [each for each in answer.get("Errors", ()) if each.get("Code") in DENIED]
-        return [each["Key"].removeprefix(self._prefix) for each in refused]
-
-    def _delete_objects(self, keys: Sequence[str]) -> DeleteObjectsOutputTypeDef | None:
-        """Return an answer for every key, each deleted or denied; None if the server cannot do batches."""
-        wanted = [self._prefix + key for key in keys]
-        try:
-            answer = self._client.delete_objects(
-                Bucket=self._bucket, Delete={"Objects": [{"Key": name} for name in wanted]}
-            )
-        except boto.ClientError as error:
-            if _code(error) not in _NO_BATCHES and _status(error) not in {405, 501}:
-                raise
-            self._batches = False
-            return None
-        for each in answer.get("Errors", ()):
-            if each.get("Code") not in {*DENIED, "NoSuchKey"}:
-                message = f"{each.get('Key')}: {each.get('Message')}"
-                raise boto.ClientError({"Error": {"Code": each.get("Code", ""), "Message": message}}, "DeleteObjects")
-        told = {each.get("Key") for each in [*answer.get("Deleted", ()), *answer.get("Errors", ())]}
-        return answer if told.issuperset(wanted) else None
-
-    def _delete_one(self, key: str) -> bool:
-        call = partial(self._client.delete_object, Bucket=self._bucket, Key=self._prefix + key)
-        try:
-            self._tried("delete", call, key)
-        except NoSuchObjectError:
-            return True
-        except DeniedError:
-            return False
-        return True
 
     def _page(self, prefix: str, token: str | None, size: int) -> ListObjectsV2OutputTypeDef:
         more: dict[str, Any] = {"ContinuationToken": token} if token else {}
@@ -284,8 +272,10 @@ class S3Storage:
         if isinstance(error, boto.ConnectionError):
             return BucketError(f"{what}: out of reach: {error}; check the network, Endpoint and Region")
         if isinstance(error, boto.ClientError):
-            reason = f"{what}: {error.response.get('Error', {}).get('Message') or 'refused'} ({_code(error)})"
-            return refusal(doing, reason, self._bucket, code=_code(error), status=_status(error))
+            reason = (
+                f"{what}: {error.response.get('Error', {}).get('Message') or 'refused'} ({code_of(error.response)})"
+            )
+            return refusal(doing, reason, self._bucket, code=code_of(error.response), status=status_of(error.response))
         if isinstance(error, _PASSING):
             return StorageError(f"{what}: {error}; look for a proxy or a broken network in between, and try again")
         return StorageError(f"{what}: {error}")
@@ -299,7 +289,7 @@ class S3Storage:
     ) -> S3Client:
         key, secret = read_key_file(key_file) if key_file else (None, None)
         own: dict[str, Any] = {}
-        if self._endpoint and not re.search(r"\.amazonaws\.com(\.cn)?$", urlsplit(self._endpoint).hostname or ""):
+        if self._look_alike:
             # what look-alikes know: no names of buckets in host names, no checksums of 2024
             own = {
                 "s3": {"addressing_style": "path"},
@@ -327,13 +317,5 @@ class S3Storage:
 
 def _passes(error: Exception) -> bool:
     if isinstance(error, boto.ClientError):
-        return passes(_code(error), _status(error))
+        return passes(code_of(error.response), status_of(error.response))
     return isinstance(error, _PASSING)
-
-
-def _code(error: boto.ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _status(error: boto.ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from s3nap.errors import BucketError, DeniedError, NoSuchObjectError, StorageError
 
 _TRANSIENT = frozenset(
@@ -20,6 +23,7 @@ _TRANSIENT = frozenset(
     }
 )
 DENIED = frozenset({"AccessDenied", "ObjectLocked"})
+NO_LOCK = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "InvalidRequest"})
 
 _REGION = "the bucket is in another region; set Region to its own"
 _EXPIRED = "the credentials have expired; get new ones"
@@ -42,6 +46,16 @@ _HINTS = {  # what concerns one object
     "InvalidStorageClass": "correct StorageClass",
     "EntityTooLarge": "make ChunkSize smaller",
 }
+
+
+def code_of(response: Mapping[str, Any]) -> str:
+    """Return the code of an error, as boto3 holds it."""
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def status_of(response: Mapping[str, Any]) -> int:
+    """Return the HTTP status of an error."""
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def passes(code: str, status: int) -> bool:
