@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -131,16 +132,17 @@ class Catalog:
 
     def _manifest(self, entry: Listed, copies: Path | None, *, keep_copies: bool) -> Manifest:
         copy = copies / Path(entry.key).name if copies is not None else None
-        if copy is not None and copy.is_file() and copy.stat().st_size == entry.size:
+        if copy is not None and copy.is_file():
             with contextlib.suppress(VerificationError):  # a damaged copy is no damaged archive
-                return from_json(copy.read_bytes(), str(copy))
+                data = _copied(copy)
+                if len(data) == entry.size:
+                    return from_json(data, str(copy))
         data = self.storage.get(entry.key)
         manifest = from_json(data, entry.key)
         if manifest.at.manifest != entry.key:
             raise VerificationError(f"{entry.key}: is the manifest of another archive ({manifest.at.manifest})")
         if copy is not None and keep_copies:
-            make_folder(copy.parent)
-            write_whole(copy, data)
+            _keep_copy(copy, data)
         return manifest
 
     def commit(self, manifest: Manifest, copies: Path) -> None:
@@ -162,8 +164,7 @@ class Catalog:
         if back != data:
             raise InDoubtError(f"the manifest {key} reads back as something else; the next run will look again")
         try:
-            make_folder(copies)
-            write_whole(copies / f"{manifest.run}.json", data)
+            _keep_copy(copies / f"{manifest.run}.json", data)
         except S3napError as error:
             logger.warning("{}: no copy of its manifest is kept: {}", manifest.job, error)
 
@@ -211,10 +212,23 @@ def _parallel(fetch: Callable[[Listed], _T], entries: Sequence[Listed]) -> list[
 def _from_copies(result: JobCatalog, copies: Path | None) -> JobCatalog:
     for path in sorted(copies.glob("*.json")) if copies is not None else ():
         try:
-            result.archives.append(Archive(from_json(path.read_bytes(), str(path))))
+            result.archives.append(Archive(from_json(_copied(path), str(path))))
         except VerificationError as error:
             result.unreadable.append(str(error))
     return result
+
+
+def _keep_copy(copy: Path, data: bytes) -> None:
+    """Keep a manifest with its sha256: a bit that flips in DiffDir must not decide what is swept."""
+    make_folder(copy.parent)
+    write_whole(copy, hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+
+
+def _copied(copy: Path) -> bytes:
+    digest, _, data = copy.read_bytes().partition(b"\n")
+    if hashlib.sha256(data).hexdigest().encode() != digest:
+        raise VerificationError(f"{copy}: this copy of a manifest is damaged; remove it")
+    return data
 
 
 def _forget_copies(copies: Path, runs: Iterable[str]) -> None:

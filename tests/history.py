@@ -28,6 +28,7 @@ from s3nap.errors import StorageError
 from s3nap.job import Conf
 from s3nap.liveness import chain, judge
 from s3nap.manifest import Archive, Type
+from s3nap.state import DiffDir
 from s3nap.storage import Data, Listed, Storage, Stored
 from s3nap.storage.local import LocalStorage
 
@@ -70,6 +71,7 @@ class History(World):
     orphans: dict[str, int] = field(default_factory=dict)  # what a crash of which machine left
     forgiven: set[str] = field(default_factory=set)  # orphans that no DiffDir knows of any more
     proven: dict[str, Any] = field(default_factory=dict)
+    first: str = "~"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -294,13 +296,17 @@ class History(World):
 
     def _before(self) -> tuple[set[int], set[int]]:
         """Slots, and turns of the promised window, from which one can restore."""
+        self.first = self._first_own()  # the run itself may sweep it
+        return self._held_now()
+
+    def _held_now(self) -> tuple[set[int], set[int]]:
         manifests = [links[-1].manifest for links in self.restorable(self.known()).values()]
         today = self.turn(self.date)
         turns = {self.turn(manifest.day) for manifest in manifests}
         return {manifest.slot for manifest in manifests}, turns & set(range(today - self.slots + 1, today + 1))
 
     def _after(self, before: tuple[set[int], set[int]], *, done: bool) -> None:
-        slots, turns = self._before()
+        slots, turns = self._held_now()
         assert before[0] <= slots, f"slots {before[0] - slots} had an archive, and have none any more"
         assert before[1] <= turns, f"turns {before[1] - turns} of the promised window are lost"
         if done:
@@ -332,7 +338,7 @@ class History(World):
 
         kept = {item.run for item in archives if item.held or item.manifest.slot >= self.slots}
         own = self._machine_id()
-        first = min((item.run for item in archives if item.manifest.machine == own), default="~")
+        first = min(self.first, self._first_own())
         foreign = {item.manifest.machine for item in archives if item.manifest.machine != own and item.run > first}
         kept |= {item.run for item in archives if item.manifest.machine in foreign}
         last_brake = max((item.run for item in archives if item.braking), default="")
@@ -357,7 +363,11 @@ class History(World):
         return kept
 
     def _machine_id(self) -> str:
-        return (self.diffdirs[self.machine] / "machine").read_text().strip()
+        return DiffDir(self.diffdirs[self.machine], "", "alpha", writable=False).machine
+
+    def _first_own(self) -> str:
+        own = self._machine_id()
+        return min((item.run for item in self.known().archives if item.manifest.machine == own), default="~")
 
     def undisturbed(self, edits: Iterable[tuple[Edit, int, int]]) -> None:
         """After two rounds of good days there are no more archives than the slots and their ancestors need."""

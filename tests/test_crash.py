@@ -403,15 +403,40 @@ def test_nothing_is_swept_while_a_manifest_cannot_be_understood(tmp_path: Path, 
     assert not set(world.runs) & set(sorted(before)[:3])
 
 
-def test_a_damaged_copy_in_diffdir_is_fetched_again(tmp_path: Path) -> None:
-    """The copies of manifests are a cache: one that rotted must not make the archive unreadable."""
+@pytest.mark.parametrize(("old", "new"), [(b"{", b"x"), (b'"slot": 2', b'"slot": 1'), (b'"type": "F', b'"type": "D')])
+def test_a_damaged_copy_in_diffdir_is_fetched_again(tmp_path: Path, old: bytes, new: bytes) -> None:
+    """The copies of manifests are a cache: what rotted there decides neither what is read nor what is swept."""
+    world = World(tmp_path, diffs=0, fulls=3)
+    trees = world.days(0, 1, 2)
+    for copy in world.state.manifests.iterdir():
+        copy.write_bytes(copy.read_bytes().replace(old, new))
+    trees |= world.days(30)
+    assert world.runs == sorted(trees)[1:]
+    world.assert_restores({run: trees[run] for run in world.runs})
+
+
+def test_a_damaged_machine_id_is_made_anew(tmp_path: Path) -> None:
+    """A file of zeros is no name for a machine: the next run is like that of a rebuilt host, and the one after it."""
     world = World(tmp_path)
-    world.days(0)
-    copy = world.state.manifests / f"{world.runs[0]}.json"
-    copy.write_bytes(b"x" * copy.stat().st_size)
-    world.fill(1)
-    result = world.run(1)
-    assert (result.status, result.manifest and result.manifest.type) == (Exit.DONE, Type.DIFF)
+    trees = world.days(0)
+    (world.diffdir / "machine").write_bytes(bytes(17))
+    trees |= world.days(1, 2)
+    made = [(item.manifest.type, item.manifest.machine) for item in world.archives]
+    assert [kind for kind, _ in made] == [Type.FULL, Type.FULL, Type.DIFF]
+    assert made[1][1] == made[2][1] != made[0][1]
+    assert made[1][1].strip("\0")
+    world.assert_restores(trees)
+
+
+@pytest.mark.parametrize("damage", [b"", b"null", b"[]", b'{"host": 1}', b"\xff"])
+def test_a_damaged_note_is_passed_over(tmp_path: Path, damage: bytes) -> None:
+    """A note that cannot be read stops no run."""
+    world = World(tmp_path)
+    trees = world.days(0)
+    for kind in ("runs", "sweeps"):
+        (world.state.folder / kind).mkdir(exist_ok=True)
+        (world.state.folder / kind / "20240101T000000Z-abcdef").write_bytes(damage)
+    world.assert_restores(trees | world.days(1))
 
 
 def test_a_manifest_from_the_future_counts_for_nothing_and_is_reported(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from history import History
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from loguru import logger
@@ -163,7 +163,7 @@ def _settings(histories: int, steps: int) -> settings:
         deadline=None,
         database=None,
         print_blob=False,
-        derandomize=False,
+        phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
 
