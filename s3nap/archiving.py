@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from s3nap import __version__, pipeline
-from s3nap.catalog import Catalog, JobCatalog, new_run_id
+from s3nap.catalog import Catalog, JobCatalog, new_run_id, yet_to_come
 from s3nap.chunks import Sent, Totals, chunks_line, send, sums_line
 from s3nap.compression import COMPRESSIONS, Compression
 from s3nap.dumping import deadline, spool
@@ -245,13 +245,17 @@ class Archiving:
         )
 
     def _check_listing(self, manifest: Manifest, table: Path) -> None:
-        """Raise StorageError unless the storage lists just what was put, size by size, where it lets us look."""
+        """Raise StorageError unless the storage lists just what was put, size by size, where it lets us look.
+
+        An archive that the storage's clock calls one of the future would count for nothing, and yet push out others.
+        """
         try:
-            listed = [
-                (item.key.removeprefix(self.at.data), item.size) for item in self.setting.storage.list(self.at.data)
-            ]
+            found = list(self.setting.storage.list(self.at.data))
         except DeniedError:
             return
+        if found and yet_to_come(self.started, max(item.modified for item in found)):
+            raise StorageError("this machine's clock is over a day ahead of the storage's: set it right, and run again")
+        listed = [(item.key.removeprefix(self.at.data), item.size) for item in found]
         wanted = sorted([*_table_sizes(table), *((item.name, item.size) for item in manifest.objects)])
         if sorted(listed) != wanted:
             strange = min(set(listed) ^ set(wanted))

@@ -124,7 +124,7 @@ class Catalog:
         for entry, manifest in zip(manifests, _parallel(fetch, manifests), strict=True):
             if isinstance(manifest, VerificationError):
                 result.unreadable.append(str(manifest))
-            elif manifest.started - entry.modified > _AHEAD:
+            elif yet_to_come(manifest.started, entry.modified):
                 result.ignored.append(f"{entry.key}: says it is of {manifest.started:%Y-%m-%d}, which is yet to come")
             else:
                 result.archives.append(Archive(manifest, frozenset(marks[manifest.run] - {"json"})))
@@ -240,6 +240,11 @@ def _forget_copies(copies: Path, runs: Iterable[str]) -> None:
 
 def _copies(copies: Path) -> Iterator[Path]:
     return copies.glob("*.json") if copies.is_dir() else iter(())
+
+
+def yet_to_come(started: datetime, stored: datetime) -> bool:
+    """Whether an archive that says it was ``started`` then counts for nothing, for it was ``stored`` a day before."""
+    return started - stored > _AHEAD
 
 
 def new_run_id(now: datetime, newest: str | None, random: str) -> tuple[str, datetime]:

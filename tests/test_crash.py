@@ -481,6 +481,29 @@ def test_run_ids_grow_though_the_clock_goes_back(tmp_path: Path, monkeypatch: py
     world.assert_restores(trees)
 
 
+def test_a_clock_far_ahead_pushes_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive of next year counts for nothing; so none is made, and its slot keeps what it has."""
+    world = World(tmp_path, diffs=0, fulls=2)
+    trees = world.days(0, 1)
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            del tz
+            return datetime.now(UTC) + timedelta(days=365)
+
+    world.fill(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(archiving, "datetime", Ahead)
+        result = world.run(365)
+    assert (result.outcome, result.status) == ("failed", Exit.FAILED)
+    assert "clock" in result.message
+    assert world.runs == sorted(trees)
+    world.assert_restores(trees)
+    world.days(2)
+    world.assert_tidy()
+
+
 def _other_machine(world: World) -> World:
     """Return another machine with the same conf, tree and bucket."""
     other = World(world.base)

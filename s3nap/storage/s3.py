@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import random
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC
 from functools import partial
@@ -20,7 +18,6 @@ import boto3.session
 from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
-from loguru import logger
 from urllib3.exceptions import HTTPError  # botocore lets some of them through while a body is read
 
 from s3nap.errors import BucketError, DeniedError, NoSuchObjectError, StorageError
@@ -28,6 +25,7 @@ from s3nap.storage import Data, Listed, Stored
 from s3nap.storage.body import Body
 from s3nap.storage.keyfile import read_key_file
 from s3nap.storage.keys import checked_key
+from s3nap.storage.patience import DELAYS, Patience
 from s3nap.storage.s3codes import DENIED, passes, refusal
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_DELAYS = (0.3, 1.0, 3.0, 10.0)
 _BATCH = 1000
 _COLD_FROM = 128 << 10  # colder classes bill smaller objects as if they had this size
 
@@ -77,14 +74,14 @@ class S3Storage:
         storage_class: str | None = None,
         key_file: Path | None = None,
         connections: int = 8,
-        delays: Sequence[float] = _DELAYS,
+        delays: Sequence[float] = DELAYS,
         timeouts: tuple[float, float] = (10, 60),
     ) -> None:
         self._bucket = bucket
         self._prefix = f"{checked_key(prefix)}/" if prefix else ""
         self._endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self._storage_class = storage_class
-        self._delays = tuple(delays)
+        self._patience = Patience(delays)
         self._batches = True
         self._send_md5 = False
         self._client = self._connect(region, key_file, connections, timeouts)
@@ -101,7 +98,7 @@ class S3Storage:
         """
         try:
             # asked at the start of a run, in the foreground: soon rather than stubborn
-            self._tried("check", partial(self._page, self._prefix, None, 1), delays=self._delays[:2])
+            self._tried("check", partial(self._page, self._prefix, None, 1), soon=True)
         except DeniedError:
             return
 
@@ -231,17 +228,11 @@ class S3Storage:
             raise _NotS3Error("the answer to a list is no listing")
         return page
 
-    def _tried(self, doing: str, call: Callable[[], _T], key: str = "", *, delays: Sequence[float] | None = None) -> _T:
-        for delay in (*(self._delays if delays is None else delays), None):
-            try:
-                return call()
-            except _FAILURES as error:
-                if delay is None or not _passes(error):
-                    raise self._error(doing, key, error) from error
-                logger.info("{} {}: {}; trying again in {:.1f} s", doing, key or self.url, error, delay)
-                # not all threads at once
-                time.sleep(delay * random.SystemRandom().uniform(0.5, 1.5))
-        raise AssertionError  # the last round ends above
+    def _tried(self, doing: str, call: Callable[[], _T], key: str = "", *, soon: bool = False) -> _T:
+        try:
+            return self._patience.tried(call, _FAILURES, _passes, f"{doing} {key or self.url}", soon=soon)
+        except _FAILURES as error:
+            raise self._error(doing, key, error) from error
 
     def _error(self, doing: str, key: str, error: Exception) -> StorageError:
         what = f"{doing} {key}, {self._where}".replace(" ,", ",")
