@@ -5,10 +5,12 @@ What should be is worked out here from the days and trees that were, and from do
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 from dying import dies
+from rotation_model import kept, with_ancestors
 from small_tree import Edit, SmallTree
 from storages import CrashError, FaultyStorage
 from trees import Fingerprint, fingerprint
@@ -27,16 +30,14 @@ from s3nap.catalog import Catalog, JobCatalog
 from s3nap.errors import StorageError
 from s3nap.job import Conf
 from s3nap.liveness import chain, judge
-from s3nap.manifest import Archive, Type
+from s3nap.manifest import Archive
 from s3nap.state import DiffDir
-from s3nap.storage import Data, Listed, Storage, Stored
+from s3nap.storage import Data, Storage, Stored
 from s3nap.storage.local import LocalStorage
 
 _BEGIN = datetime(2024, 1, 4, 12, tzinfo=UTC)
 _LEFT_OUT = "new1*"
-_EXPECTED = re.compile(
-    "both back up as host|is it mounted|looks wrong|is everything mounted|could not be read"
-)
+_EXPECTED = re.compile("both back up as host|is it mounted|looks wrong|is everything mounted|could not be read")
 
 
 class TimedStorage(LocalStorage):
@@ -72,6 +73,7 @@ class History(World):
     forgiven: set[str] = field(default_factory=set)  # orphans that no DiffDir knows of any more
     proven: dict[str, Any] = field(default_factory=dict)
     first: str = "~"
+    tally: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -149,6 +151,7 @@ class History(World):
         if not files:
             return
         self._forgive()
+        self.tally["damages"] += 1
         path = files[which % len(files)]
         data = bytearray(path.read_bytes())
         at = where % max(len(data), 1)
@@ -199,6 +202,7 @@ class History(World):
 
     def _execute(self, conf: Conf, storage: Storage, *, force: bool, full: bool) -> list[Result]:
         self.minutes += 1
+        self.tally["runs"] += 1
         history = self
 
         class Clock(datetime):
@@ -227,6 +231,7 @@ class History(World):
 
         died = dies(at, self.scratch / "report", call)
         self.minutes += 1
+        self.tally["deaths"] += died
         self._cut_short(before)
         return died
 
@@ -235,10 +240,8 @@ class History(World):
         self.machine = 0
         conf, before = self.loaded(), self._before()
         faulty = FaultyStorage(self.store, at=at, after=after, for_good=True, error=error)
-        try:
+        with contextlib.suppress(CrashError, StorageError):
             self._execute(conf, faulty, force=True, full=False)
-        except (CrashError, StorageError):
-            pass
         self._cut_short(before)
 
     def _cut_short(self, before: tuple[set[int], set[int]]) -> None:
@@ -272,6 +275,7 @@ class History(World):
             signature = tuple(self.store.signature(link.manifest.at.data) for link in links)
             if self.proven.get(run) != signature:
                 self.check_restore(links)
+                self.tally["restores"] += 1
                 self.proven[run] = signature
 
     def _remember(self) -> None:
@@ -327,44 +331,9 @@ class History(World):
         self.orphans = {run: machine for run, machine in self.orphans.items() if run in left}
 
     def _justified(self) -> set[str]:
-        """What may be kept by docs/rotation.md, with the ancestors."""
-        archives = self.known().archives
-        by_run = {item.run: item for item in archives}
-
-        def whole(item: Archive) -> bool:
-            while not item.distrusted:
-                if item.manifest.type is Type.FULL:
-                    return True
-                if item.manifest.parent not in by_run:
-                    return False
-                item = by_run[item.manifest.parent]
-            return False
-
-        kept = {item.run for item in archives if item.held or item.manifest.slot >= self.slots}
         own = self._machine_id()
         first = min(self.first, self._first_own())
-        foreign = {item.manifest.machine for item in archives if item.manifest.machine != own and item.run > first}
-        kept |= {item.run for item in archives if item.manifest.machine in foreign}
-        last_brake = max((item.run for item in archives if item.braking), default="")
-        kept |= {item.run for item in archives if item.run <= last_brake}
-        slots: set[int] = set()
-        turns: set[int] = set()
-        oldest = self.turn(self.date) - self.slots
-        for item in sorted(archives, key=lambda each: each.run, reverse=True):
-            turn = self.turn(item.manifest.day)
-            if item.manifest.machine in foreign:
-                continue
-            if item.manifest.slot not in slots or (whole(item) and turn > oldest and turn not in turns):
-                kept.add(item.run)
-            if whole(item):
-                slots.add(item.manifest.slot)
-                turns.add(turn)
-        for run in list(kept):
-            parent = by_run[run].manifest.parent
-            while parent in by_run:
-                kept.add(parent)
-                parent = by_run[parent].manifest.parent
-        return kept
+        return kept(self.known().archives, slots=self.slots, today=self.date, turn=self.turn, own=own, first=first)
 
     def _machine_id(self) -> str:
         return DiffDir(self.diffdirs[self.machine], "", "alpha", writable=False).machine
@@ -382,22 +351,11 @@ class History(World):
             self.edit(steps[number % len(steps) :][:1])
             self.run()
         archives = self.known().archives
-        extra = {item.run for item in archives if item.held or item.manifest.slot >= self.slots}
+        apart = {item.run for item in archives if item.held or item.manifest.slot >= self.slots}
         machines = {item.manifest.machine for item in archives} - {self._machine_id()}
         if machines or any(item.braking or item.distrusted for item in archives):
             return
-        by_run = {item.run: item for item in archives}
-        plain = [item for item in archives if item.run not in extra and not self._needed_by(extra, item, by_run)]
+        plain = [item for item in archives if item.run not in with_ancestors(apart, archives)]
         assert len(plain) <= self.slots + self.diffs, [item.run for item in plain]
-        roots = {item.manifest.root or item.run for item in plain}
-        assert len(roots) <= self.fulls + 1, roots
-        assert len({item.manifest.slot for item in plain}) == self.slots
-
-    def _needed_by(self, extra: set[str], item: Archive, by_run: dict[str, Archive]) -> bool:
-        for run in extra:
-            parent = by_run[run].manifest.parent
-            while parent in by_run:
-                if parent == item.run:
-                    return True
-                parent = by_run[parent].manifest.parent
-        return False
+        assert len({item.manifest.root or item.run for item in plain}) <= self.fulls + 1
+        assert apart or len({item.manifest.slot for item in plain}) == self.slots

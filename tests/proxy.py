@@ -72,6 +72,7 @@ class Proxy:
         self.outage: tuple[int, Literal["refuses", "hangs"], float] | None = None
         self.url = ""
         self._loop = asyncio.new_event_loop()
+        self._up = asyncio.Event()
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Proxy]:
@@ -141,18 +142,19 @@ class Proxy:
 
     async def _be_down(self, writer: asyncio.StreamWriter) -> None:
         if self.down == "hangs":
-            while self.down:
-                await asyncio.sleep(0.05)
+            await self._up.wait()
         writer.transport.abort()
 
     def _be_up(self) -> None:
         self.down = ""
+        self._up.set()
 
     def _fault(self, method: str) -> Fault | None:
         self.seen[""] += 1
         self.seen[method] = self.seen.get(method, 0) + 1
         if self.outage is not None and self.outage[0] == self.seen[""]:
             self.down = self.outage[1]
+            self._up.clear()
             self._loop.call_later(self.outage[2], self._be_up)
         for number, fault in list(self.faults.items()):
             if self.seen.get(fault.method) == number and fault.method in {"", method}:

@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +27,7 @@ from s3nap.errors import DeniedError, Exit, StorageError
 from s3nap.liveness import chain
 from s3nap.manifest import Type
 from s3nap.restore import KeySource, Reader
-from s3nap.state import JobState
+from s3nap.state import DiffDir, JobState
 from s3nap.storage import Data, Listed, Stored
 from s3nap.storage.local import LocalStorage
 
@@ -607,6 +609,42 @@ def test_only_one_of_two_processes_works_on_a_job(tmp_path: Path) -> None:
     assert first.returncode == Exit.DONE, said
     assert len(world.runs) == 1
     world.assert_restores({world.runs[0]: tree_of(world.tree)})
+
+
+def test_twenty_runs_at_once_make_one_archive(tmp_path: Path) -> None:
+    """On a DiffDir without anything in it, too: one run works, nineteen say that it does, and the next day goes on."""
+    world = World(tmp_path)
+    world.fill()
+    go = tmp_path / "go"
+    slow = fake_program(tmp_path / "bin", "tar", f'while [ ! -e {go} ]; do sleep 0.05; done; exec "$REAL" "$@"')
+    env = os.environ | {"PATH": f"{slow.parent}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "s3nap", "-q", "-c", str(world.conf), "--date", str(world.day(0))]
+    runs = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE) for _ in range(20)]
+    deadline = time.monotonic() + 120
+    while sum(run.poll() is None for run in runs) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    go.touch()
+    said = [run.communicate()[1].decode() for run in runs]
+    statuses = [run.returncode for run in runs]
+    assert sorted(statuses) == [Exit.DONE] + [Exit.LOCKED] * 19, said
+    assert all("another s3nap" in text for text, status in zip(said, statuses, strict=True) if status)
+    trees = {world.runs[0]: tree_of(world.tree)}
+    trees |= world.days(1)
+    assert [item.manifest.type for item in world.archives] == [Type.FULL, Type.DIFF]
+    world.assert_restores(trees)
+    world.assert_tidy()
+
+
+def test_all_who_ask_at_once_get_one_machine_id(tmp_path: Path) -> None:
+    """The id of a machine is made once: who lost the race must not commit under another."""
+    start = threading.Barrier(20)
+
+    def ask(_: int) -> str:
+        start.wait()
+        return DiffDir(tmp_path, "memory://", "alpha").machine
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(ask, range(20)))) == 1
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:

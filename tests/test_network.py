@@ -18,7 +18,7 @@ from loguru import logger
 from proxy import Fault, Proxy
 from small_world import World, tree_of
 
-from s3nap.errors import Exit, S3napError, StorageError, VerificationError
+from s3nap.errors import Exit, StorageError, VerificationError
 from s3nap.restore import KeySource, Reader
 from s3nap.storage import Storage
 from s3nap.storage.patience import DELAYS
@@ -190,7 +190,8 @@ def test_an_outage_without_end_fails_once_and_soon(world: Remote, proxy: Proxy) 
     patient = world.far
     assert isinstance(patient, S3Storage)
     patient._patience._delays = (0.001,) * 40
-    with pytest.raises(S3napError):
-        proxy.outage = (proxy.seen[""] + 1, "refuses", 3600)
+    proxy.clear()
+    proxy.down = "refuses"
+    with pytest.raises(StorageError):
         patient.put("data/x", b"x")
     assert len(patient._patience._delays) == 4

@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from history import History
@@ -44,7 +47,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _begin() -> tuple[History, Callable[[], None]]:
-    """Return a history and what removes its folders: the tree on disk, where inodes are used again, the rest in memory."""
+    """Return a history, and what removes its folders: the tree on disk, where inodes are used again, else in memory."""
     folder = Path(tempfile.mkdtemp(prefix="s3nap-history-"))
     memory = Path("/dev/shm")
     scratch = Path(tempfile.mkdtemp(prefix="s3nap-history-", dir=memory if os.access(memory, os.W_OK) else None))
@@ -59,11 +62,15 @@ def _begin() -> tuple[History, Callable[[], None]]:
 class Machine(RuleBasedStateMachine):
     """Each rule is something that happens; History checks after each of them what must hold."""
 
+    tally: ClassVar[Counter[str]] = Counter()
+
     def __init__(self) -> None:
         super().__init__()
         self.history, self._end = _begin()
+        self.tally["histories"] += 1
 
     def teardown(self) -> None:
+        self.tally.update(self.history.tally)
         self._end()
 
     @initialize(edits=edits)
@@ -171,14 +178,17 @@ def _settings(histories: int, steps: int) -> settings:
 @pytest.mark.parametrize("part", range(_PARTS))
 def test_histories(part: int) -> None:
     """Whatever happens: what is restorable restores, nothing is left over, kept too long, or lost from the window."""
-    begun = time.monotonic()
+    begun, workers = time.monotonic(), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     number = part
+    Machine.tally.clear()
     while True:
         machine = seed(number)(type(f"Machine{number}", (Machine,), {}))
         run_state_machine_as_test(machine, settings=_settings(_HISTORIES, _STEPS))
-        if time.monotonic() - begun >= SOAK * 60:
-            return
+        if time.monotonic() - begun >= SOAK * 60 * workers / _PARTS:
+            break
         number = secrets.randbits(64)
+    sys.stdout.write(f"{dict(Machine.tally)}\n")
+    assert not SOAK or Machine.tally["restores"]
 
 
 @pytest.fixture
