@@ -245,8 +245,9 @@ def sparse(tree: SmallTree, m: int, _: int) -> None:
 def excluded(tree: SmallTree, m: int, _: int) -> None:
     """Names that the conf leaves out, a directory's among them."""
     tree.write(tree.fresh(tree.folder(m)).with_suffix(".tmp"))
-    if "cache dir" not in str(tree.folder(m)):
-        tree.write(tree.folder(m) / "cache dir" / "inside")
+    folder = tree.folder(m) / "cache dir"
+    if not os.path.lexists(folder):
+        tree.write(folder / "inside")
 
 
 RENAMES: tuple[Edit, ...] = (
