@@ -22,7 +22,7 @@ from daily import Daily
 from dying import Stepping, broken, dies, steps_of
 from loguru import logger
 from servers import MariaDB, Postgres
-from small_world import World, tree_of
+from small_world import World, fake_program, tree_of
 
 from s3nap import access, config
 from s3nap.backup import Options, Run
@@ -271,3 +271,41 @@ def test_a_restore_that_fails_at_any_step_is_no_success(tmp_path: Path, number: 
     shutil.rmtree(target, ignore_errors=True)
     restore()
     assert target.exists()
+
+
+_TARS = {
+    "killed half-way": '"$REAL" "$@" & sleep 0.05; kill -9 $!; kill -9 $$',
+    "reads half": 'head -c 700 | "$REAL" "$@"',
+    "full disk": 'cat > /dev/null; echo "tar: x: Cannot write: No space left on device" >&2; exit 2',
+    "does nothing": "cat > /dev/null",
+    "gone at once": "exit 1",
+}
+
+
+def _single_file(world: World) -> None:
+    shutil.rmtree(world.tree)
+    world.tree.write_text("all there is")
+
+
+def _link(world: World) -> None:
+    world.tree.rename(world.base / "elsewhere")
+    world.tree.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("what", [World.fill, _single_file, _link], ids=["tree", "file", "link"])
+@pytest.mark.parametrize("kind", _TARS)
+def test_a_tar_that_fails_to_extract_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, what: Callable[[World], None]
+) -> None:
+    """Whatever tar does instead of writing, be it silently: an error, and the next restore is exact."""
+    world = World(tmp_path)
+    world.fill()
+    what(world)
+    assert world.run(0).status is Exit.DONE
+    with monkeypatch.context() as patch:
+        script = 'case "$1" in --extract) ;; *) exec "$REAL" "$@" ;; esac\n' + _TARS[kind]
+        fake_program(tmp_path / "bin", "tar", script)
+        patch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+        with pytest.raises(S3napError):
+            world.restore(world.runs[-1])
+    world.assert_restores({world.runs[-1]: tree_of(world.tree)})
