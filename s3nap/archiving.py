@@ -16,6 +16,7 @@ from s3nap.chunks import Sent, Totals, chunks_line, send, sums_line
 from s3nap.compression import COMPRESSIONS, Compression
 from s3nap.copies import Copies
 from s3nap.dumping import deadline, spool
+from s3nap.entries import ahead
 from s3nap.envelope import Encoded, Envelope, KeysWriter
 from s3nap.errors import DeniedError, StorageError
 from s3nap.liveness import chain
@@ -260,13 +261,17 @@ class Archiving:
         )
 
     def _check_listing(self, manifest: Manifest, table: Path) -> None:
-        """Raise StorageError unless the storage lists just what was put, size by size, where it lets us look."""
+        """Raise StorageError unless the storage lists just what was put, size by size, where it lets us look.
+
+        An archive that the storage's clock calls one of the future would count for nothing, and yet push out others.
+        """
         try:
-            listed = [
-                (item.key.removeprefix(self.at.data), item.size) for item in self.setting.storage.list(self.at.data)
-            ]
+            found = list(self.setting.storage.list(self.at.data))
         except DeniedError:
             return
+        if found and ahead(manifest, max(item.modified for item in found)) is not None:
+            raise StorageError("this machine's clock is over a day ahead of the storage's: set it right, and run again")
+        listed = [(item.key.removeprefix(self.at.data), item.size) for item in found]
         wanted = sorted([*_table_sizes(table), *((item.name, item.size) for item in manifest.objects)])
         if sorted(listed) != wanted:
             strange = min(set(listed) ^ set(wanted))

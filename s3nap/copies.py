@@ -2,7 +2,8 @@
 
 ::
 
-    <run>.json     the manifest; its time is the stored one's, as listed: that one has not changed since it was read
+    <run>.json     the manifest below its sha256: a bit that flips here must not decide what is swept; its time is the
+                   stored one's, as listed: that one has not changed since it was read
     <run>.signer   whose signature it bears, and of which manifest (sha256); its time is that of the stored signature
 """
 
@@ -22,6 +23,7 @@ from s3nap.signing import Signature
 from s3nap.state import make_folder, write_whole
 from s3nap.storage import Listed
 
+_DIGEST = 65  # bytes before the manifest
 _SAME = 0.001  # seconds; file systems and clocks cut differently
 
 
@@ -33,21 +35,21 @@ class Copies:
     keep: bool = True
 
     def manifest(self, run: str) -> bytes | None:
-        """Return the copy of a manifest, if there is one."""
-        with contextlib.suppress(OSError):
-            return self._manifest(run).read_bytes()
+        """Return the copy of a manifest, if there is one that is not damaged."""
+        with contextlib.suppress(OSError, VerificationError):
+            return _data(self._manifest(run))
         return None
 
     def current(self, run: str, stored: Listed) -> bool:
         """Is the copy that of the stored object as it is listed now?"""
         with contextlib.suppress(OSError):
             status = self._manifest(run).stat()
-            return status.st_size == stored.size and _same(status.st_mtime, stored.modified)
+            return status.st_size == stored.size + _DIGEST and _same(status.st_mtime, stored.modified)
         return False
 
     def keep_manifest(self, run: str, data: bytes, modified: datetime | None = None) -> None:
         """Keep a copy; ``modified`` is the storage's time of it, None if that is not known yet."""
-        self._write(self._manifest(run), data, modified)
+        self._write(self._manifest(run), hashlib.sha256(data).hexdigest().encode() + b"\n" + data, modified)
 
     def signature(self, run: str, data: bytes, stored: Listed | None) -> Signature | None:
         """Return what is remembered of the signature of this very manifest, if ``stored`` is still the same one.
@@ -96,11 +98,18 @@ class Copies:
 
 
 def _archive(path: Path) -> tuple[Archive, bytes] | VerificationError:
-    data = path.read_bytes()
     try:
+        data = _data(path)
         return Archive(from_json(data, str(path)), sha256=hashlib.sha256(data).hexdigest()), data
     except VerificationError as error:
         return error
+
+
+def _data(copy: Path) -> bytes:
+    digest, _, data = copy.read_bytes().partition(b"\n")
+    if hashlib.sha256(data).hexdigest().encode() != digest:
+        raise VerificationError(f"{copy}: this copy of a manifest is damaged; remove it")
+    return data
 
 
 def _same(seconds: float, modified: datetime) -> bool:

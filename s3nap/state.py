@@ -3,12 +3,13 @@
 ::
 
     DiffDir/machine                          a random id: two machines under one host name must be noticed
+           /machine.lock                     held while that is made
     DiffDir/<storage>/<host>/<job>/lock
                                   /state.<run>           what the source needs for the next DIFF
                                   /state     a link to the one that is installed
                                   /runs/<run>            noted before the first put, gone when nothing is left to do
                                   /sweeps/<run>          archives whose deletion has begun
-                                  /manifests/<run>.json  copies: manifests never change (.signer: who signed it)
+                                  /manifests/<run>.json  copies, each below its sha256 (.signer: who signed it)
                                   /indexes/<run>.index.zst    what each archive holds, and what was there then,
                                   /indexes/<run>.listing.zst  so that looking needs neither key nor network
 """
@@ -19,6 +20,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -28,6 +30,8 @@ from typing import Self
 from s3nap.errors import LockedError, S3napError
 from s3nap.job import Conf
 from s3nap.names import ArchiveName, component
+
+_MACHINE = re.compile(r"[0-9a-f]{1,64}")
 
 
 class DiffDir:
@@ -48,14 +52,13 @@ class DiffDir:
     def machine(self) -> str:
         """The machine's id, made when first asked for (a passing one if nothing may be written)."""
         path = self.root / "machine"
-        try:
-            return path.read_text().strip()
-        except FileNotFoundError:
-            pass
-        machine = secrets.token_hex(8)
-        if self.writable:
-            write_whole(path, machine.encode() + b"\n")
-        return machine
+        if not self.writable:
+            return _machine_in(path) or secrets.token_hex(8)
+        if _machine_in(path) is None:
+            with _locked(self.root / "machine.lock", fcntl.LOCK_EX):  # the first of many decides for all
+                if _machine_in(path) is None:
+                    write_whole(path, secrets.token_hex(8).encode() + b"\n")
+        return _machine_in(path) or ""
 
     def job(self, name: str) -> JobState:
         """Return the state of one job."""
@@ -114,14 +117,11 @@ class JobState:
     def lock(self) -> Iterator[None]:
         """Hold the job; LockedError if another process does. The lock dies with the process."""
         make_folder(self.folder)
-        with _translated(self.folder):
-            file = (self.folder / "lock").open("a")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LockedError("another s3nap is working on this job; skipped") from None
-            yield
+        try:
+            with _locked(self.folder / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+                yield
+        except BlockingIOError:
+            raise LockedError("another s3nap is working on this job; skipped") from None
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -148,7 +148,7 @@ class JobState:
     def notes(self, kind: str) -> Iterator[tuple[ArchiveName, dict[str, object]]]:
         """Yield what was noted and not forgotten, oldest first."""
         for path in sorted((self.folder / kind).glob("*Z-*")):
-            with contextlib.suppress(ValueError, KeyError):
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged
                 facts = json.loads(path.read_bytes())
                 name = ArchiveName(facts["host"], facts["job"], int(facts["slot"]), facts["type"], path.name)
                 yield name, facts
@@ -176,6 +176,24 @@ class JobState:
             self.pending(run).unlink(missing_ok=True)
         for copy in (self.folder / "indexes").glob(f"{run}.*"):
             copy.unlink()
+
+
+def _machine_in(path: Path) -> str | None:
+    """Return the id that a file holds; None if it is missing or damaged."""
+    try:
+        found = _MACHINE.fullmatch(path.read_text(errors="replace").strip())
+    except FileNotFoundError:
+        return None
+    return found[0] if found is not None else None
+
+
+@contextlib.contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    with _translated(path):
+        file = path.open("a")
+    with file:
+        fcntl.flock(file, how)
+        yield
 
 
 def make_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import groupby
 from typing import Literal
 
@@ -18,6 +18,7 @@ from loguru import logger
 
 from s3nap import names
 from s3nap.chunks import in_order
+from s3nap.entries import ahead
 from s3nap.errors import (
     BucketError,
     DeniedError,
@@ -34,7 +35,6 @@ from s3nap.secondlook import SecondLook
 from s3nap.storage import Listed, Storage
 from s3nap.verified import LISTING, Verified
 
-_AHEAD = timedelta(days=1)
 _AT_ONCE = 8  # archives whose tables are fetched
 _NOTED = 20  # wrong objects that the mark names
 
@@ -231,8 +231,8 @@ def _checked(data: bytes, entry: Listed) -> Manifest:
     manifest = from_json(data, entry.key)
     if manifest.at.manifest != entry.key:
         raise VerificationError(f"{entry.key}: is the manifest of another archive ({manifest.at.manifest})")
-    if manifest.started - entry.modified > _AHEAD:
-        raise StorageError(f"{entry.key}: says it is of {manifest.started:%Y-%m-%d}, which is yet to come")
+    if (claimed := ahead(manifest, entry.modified)) is not None:
+        raise StorageError(f"{entry.key}: says it is of {claimed:%Y-%m-%d}, which is yet to come")
     return manifest
 
 

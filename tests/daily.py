@@ -18,10 +18,11 @@ FIRST = date(2026, 3, 1)
 
 
 class Daily:
-    """A machine with one conf. ``path`` is its DiffDir, its bucket and its conf."""
+    """A machine with one conf. ``path`` is its DiffDir, its conf and, unless ``bucket`` says another, its bucket."""
 
-    def __init__(self, path: Path, text: str) -> None:
+    def __init__(self, path: Path, text: str, bucket: str = "") -> None:
         self.path = path
+        self.bucket = bucket or f"Bucket file://{path}/bucket\n"
         for folder in ("diff", "bucket"):
             (path / folder).mkdir(parents=True)
         self.conf = path / "s3nap.conf"
@@ -29,12 +30,16 @@ class Daily:
 
     def write(self, text: str) -> None:
         """Change what is backed up."""
-        self.conf.write_text(f"DiffDir {self.path}/diff\nBucket file://{self.path}/bucket\nHost here\n{text}\n")
+        self.conf.write_text(f"DiffDir {self.path}/diff\n{self.bucket}Host here\n{text}\n")
+
+    def date(self, day: int) -> date:
+        """Return the day so many days after FIRST."""
+        return FIRST + timedelta(days=day)
 
     def run(self, day: int, **options: Any) -> dict[str, Result]:
         """Run on the day so many days after FIRST; the results by job."""
         loaded = config.load(self.conf)
-        run = Run(loaded, access.storage_of(loaded), Options(day=FIRST + timedelta(days=day), **options))
+        run = Run(loaded, access.storage_of(loaded), Options(day=self.date(day), **options))
         try:
             return {result.job.name: result for result in run.execute()}
         finally:

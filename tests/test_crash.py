@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +27,7 @@ from s3nap.errors import DeniedError, Exit, StorageError
 from s3nap.liveness import chain
 from s3nap.manifest import Type
 from s3nap.reader import KeySource, Reader
-from s3nap.state import JobState
+from s3nap.state import DiffDir, JobState
 from s3nap.storage import Data, Listed, Stored
 from s3nap.storage.local import LocalStorage
 
@@ -403,15 +405,40 @@ def test_nothing_is_swept_while_a_manifest_cannot_be_understood(tmp_path: Path, 
     assert not set(world.runs) & set(sorted(before)[:3])
 
 
-def test_a_damaged_copy_in_diffdir_is_fetched_again(tmp_path: Path) -> None:
-    """The copies of manifests are a cache: one that rotted must not make the archive unreadable."""
+@pytest.mark.parametrize(("old", "new"), [(b"{", b"x"), (b'"slot": 2', b'"slot": 1'), (b'"type": "F', b'"type": "D')])
+def test_a_damaged_copy_in_diffdir_is_fetched_again(tmp_path: Path, old: bytes, new: bytes) -> None:
+    """The copies of manifests are a cache: what rotted there decides neither what is read nor what is swept."""
+    world = World(tmp_path, diffs=0, fulls=3)
+    trees = world.days(0, 1, 2)
+    for copy in world.state.manifests.iterdir():
+        copy.write_bytes(copy.read_bytes().replace(old, new))
+    trees |= world.days(30)
+    assert world.runs == sorted(trees)[1:]
+    world.assert_restores({run: trees[run] for run in world.runs})
+
+
+def test_a_damaged_machine_id_is_made_anew(tmp_path: Path) -> None:
+    """A file of zeros is no name for a machine: the next run is like that of a rebuilt host, and the one after it."""
     world = World(tmp_path)
-    world.days(0)
-    copy = world.state.manifests / f"{world.runs[0]}.json"
-    copy.write_bytes(b"x" * copy.stat().st_size)
-    world.fill(1)
-    result = world.run(1)
-    assert (result.status, result.manifest and result.manifest.type) == (Exit.DONE, Type.DIFF)
+    trees = world.days(0)
+    (world.diffdir / "machine").write_bytes(bytes(17))
+    trees |= world.days(1, 2)
+    made = [(item.manifest.type, item.manifest.machine) for item in world.archives]
+    assert [kind for kind, _ in made] == [Type.FULL, Type.FULL, Type.DIFF]
+    assert made[1][1] == made[2][1] != made[0][1]
+    assert made[1][1].strip("\0")
+    world.assert_restores(trees)
+
+
+@pytest.mark.parametrize("damage", [b"", b"null", b"[]", b'{"host": 1}', b"\xff"])
+def test_a_damaged_note_is_passed_over(tmp_path: Path, damage: bytes) -> None:
+    """A note that cannot be read stops no run."""
+    world = World(tmp_path)
+    trees = world.days(0)
+    for kind in ("runs", "sweeps"):
+        (world.state.folder / kind).mkdir(exist_ok=True)
+        (world.state.folder / kind / "20240101T000000Z-abcdef").write_bytes(damage)
+    world.assert_restores(trees | world.days(1))
 
 
 def test_a_manifest_from_the_future_counts_for_nothing_and_is_reported(tmp_path: Path) -> None:
@@ -454,6 +481,29 @@ def test_run_ids_grow_though_the_clock_goes_back(tmp_path: Path, monkeypatch: py
     assert list(trees) == sorted(trees) == world.runs
     assert [item.manifest.type.value for item in world.archives] == ["FULL", "DIFF", "DIFF", "FULL", "DIFF"]
     world.assert_restores(trees)
+
+
+def test_a_clock_far_ahead_pushes_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive of next year counts for nothing; so none is made, and its slot keeps what it has."""
+    world = World(tmp_path, diffs=0, fulls=2)
+    trees = world.days(0, 1)
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            del tz
+            return datetime.now(UTC) + timedelta(days=365)
+
+    world.fill(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(archiving, "datetime", Ahead)
+        result = world.run(365)
+    assert (result.outcome, result.status) == ("failed", Exit.FAILED)
+    assert "clock" in result.message
+    assert world.runs == sorted(trees)
+    world.assert_restores(trees)
+    world.days(2)
+    world.assert_tidy()
 
 
 def _other_machine(world: World) -> World:
@@ -559,6 +609,42 @@ def test_only_one_of_two_processes_works_on_a_job(tmp_path: Path) -> None:
     assert first.returncode == Exit.DONE, said
     assert len(world.runs) == 1
     world.assert_restores({world.runs[0]: tree_of(world.tree)})
+
+
+def test_twenty_runs_at_once_make_one_archive(tmp_path: Path) -> None:
+    """On a DiffDir without anything in it, too: one run works, nineteen say that it does, and the next day goes on."""
+    world = World(tmp_path)
+    world.fill()
+    go = tmp_path / "go"
+    slow = fake_program(tmp_path / "bin", "tar", f'while [ ! -e {go} ]; do sleep 0.05; done; exec "$REAL" "$@"')
+    env = os.environ | {"PATH": f"{slow.parent}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "s3nap", "-q", "-c", str(world.conf), "--date", str(world.day(0))]
+    runs = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE) for _ in range(20)]
+    deadline = time.monotonic() + 120
+    while sum(run.poll() is None for run in runs) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    go.touch()
+    said = [run.communicate()[1].decode() for run in runs]
+    statuses = [run.returncode for run in runs]
+    assert sorted(statuses) == [Exit.DONE] + [Exit.LOCKED] * 19, said
+    assert all("another s3nap" in text for text, status in zip(said, statuses, strict=True) if status)
+    trees = {world.runs[0]: tree_of(world.tree)}
+    trees |= world.days(1)
+    assert [item.manifest.type for item in world.archives] == [Type.FULL, Type.DIFF]
+    world.assert_restores(trees)
+    world.assert_tidy()
+
+
+def test_all_who_ask_at_once_get_one_machine_id(tmp_path: Path) -> None:
+    """The id of a machine is made once: who lost the race must not commit under another."""
+    start = threading.Barrier(20)
+
+    def ask(_: int) -> str:
+        start.wait()
+        return DiffDir(tmp_path, "memory://", "alpha").machine
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(ask, range(20)))) == 1
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from s3nap.plan import Task
 from s3nap.reader import KeySource, Reader
 from s3nap.restore import restore_tree
 from s3nap.state import DiffDir
+from s3nap.storage import Storage
 
 FIRST = date(2024, 1, 4)  # a day on which no cycle of these tests begins
 
@@ -63,6 +64,11 @@ class World:
         return FIRST + timedelta(days=self.day)
 
     @property
+    def storage(self) -> Storage:
+        """Where archives go."""
+        return access.storage_of(config.load(self.conf))
+
+    @property
     def conf(self) -> Path:
         """The conf as it is now, written."""
         file = self.folder / "s3nap.conf"
@@ -75,7 +81,7 @@ class World:
         """Do the daily run; what is new is remembered with the tree of the moment."""
         conf = config.load(self.conf)
         now = fingerprint(self.tree, self.excluded) if self.tree.is_dir() else {}
-        execution = Run(conf, access.storage_of(conf), Options(day=self.date, force=force, full=full))
+        execution = Run(conf, self.storage, Options(day=self.date, force=force, full=full))
         try:
             results = execution.execute()
         finally:
@@ -100,8 +106,7 @@ class World:
 
     def jobs(self) -> Mapping[str, JobCatalog]:
         """All that the storage has, by job."""
-        conf = config.load(self.conf)
-        return Catalog(access.storage_of(conf), "alpha").all_jobs()
+        return Catalog(self.storage, "alpha").all_jobs()
 
     def verdict(self, known: JobCatalog) -> Verdict:
         """Judge a job's archives as ``list`` does."""
@@ -123,7 +128,7 @@ class World:
 
     def check_stored(self) -> dict[str, list[Archive]]:
         """Every object of every archive is there and what it should be, and nothing else is; return the chains."""
-        storage = access.storage_of(config.load(self.conf))
+        storage = self.storage
         listed = {item.key: item.size for item in storage.list("data/")}
         wanted: dict[str, str] = {}
         archives = [archive for known in self.jobs().values() for archive in known.archives]
@@ -150,7 +155,7 @@ class World:
         if target is None:
             target = self.scratch / "target"
             shutil.rmtree(target, ignore_errors=True)
-        with Reader(access.storage_of(config.load(self.conf)), KeySource()) as reader:
+        with Reader(self.storage, KeySource()) as reader:
             restore_tree(reader, links, target)
         return target / str(self.tree).lstrip("/")
 

@@ -65,10 +65,10 @@ class OldTree(Tree):
         Returns what is wrong, and what was listed but never stored: sockets, and what could not be read when the
         archive was made. Nothing is said of excluded names.
         """
-        absent, surplus = self._differences()
+        gone, absent, surplus = self._differences()
         wrong = [f"/{os.fsdecode(path)} should not be there" for path in surplus]
         unread = []
-        for path in absent:
+        for path in (*gone, *absent):
             names = self._known_as(path)
             if names & self._owed or (self._gapped and not names & self._excluded):
                 unread.append(os.fsdecode(path))

@@ -58,34 +58,49 @@ class Tree:
         Returns what is wrong (missing, or there though it should not be), and what could not be read when the
         archive was made. Excluded names and sockets are in the listing but were never archived.
         """
-        absent, surplus = self._differences()
+        gone, absent, surplus = self._differences()
         if self._state is None:
-            return [f"{path} is missing" for path in map(os.fsdecode, absent)], []
+            return [f"{path} is missing" for path in map(os.fsdecode, [*gone, *absent])], []
         unread = set(dirstate.paths(self._state, dirstate.MISSING))
-        wanted = {census.path_hash(b"/" + path) for path in absent} if absent else set()
-        missing: list[bytes] = []
-        if wanted:
-            listed = dirstate.unpack(self._state, dirstate.CENSUS, self._work / "census")
-            missing = [entry.path for entry in census.read(listed) if census.path_hash(entry.path) in wanted]
+        missing = [b"/" + path for path in gone] + self._missing_files(
+            {census.path_hash(b"/" + path) for path in absent}
+        )
         wrong = [f"{os.fsdecode(path)} is missing" for path in missing if path not in unread]
         wrong += [f"/{os.fsdecode(path)} should not be there" for path in surplus]
         return wrong, sorted(os.fsdecode(path) for path in unread)
 
-    def _differences(self) -> tuple[list[bytes], list[bytes]]:
+    def _missing_files(self, absent: set[int]) -> list[bytes]:
+        """Return the files of the census that are absent, or that no listing names: a Directory that is a file."""
+        if self._state is None:
+            return []
+        listed = {census.path_hash(b"/" if folder == b"." else b"/" + folder) for folder, _ in self._listed()}
+        target = os.fsencode(self._target)
+        return [
+            entry.path
+            for entry in census.read(dirstate.unpack(self._state, dirstate.CENSUS, self._work / "census"))
+            if census.path_hash(entry.path) in absent
+            or not (census.below(entry.path, listed) or os.path.lexists(target + entry.path))
+        ]
+
+    def _differences(self) -> tuple[list[bytes], list[bytes], list[bytes]]:
+        """Return listed folders that are not there, listed names that are not in theirs, and names not listed."""
+        gone: list[bytes] = []
         absent: list[bytes] = []
         surplus: list[bytes] = []
         for folder, listing in self._listed():
             names = {entry[1:] for entry in listing.split(b"\0") if entry}
             try:
                 there = set(os.listdir(os.path.join(os.fsencode(self._target), folder)))  # noqa: PTH118, PTH208 - bytes
-            except OSError:
-                absent.append(folder)
+            except (FileNotFoundError, NotADirectoryError):
+                gone.append(folder)
+                continue
+            except OSError:  # there, but closed to who restores it
                 continue
             prefix = b"" if folder == b"." else folder + b"/"
             absent += [prefix + name for name in names - there]
             if not self._keep:
                 surplus += [prefix + name for name in there - names]
-        return absent, surplus
+        return gone, absent, surplus
 
     def _listed(self) -> Iterator[tuple[bytes, bytes]]:
         self._listings.seek(0)

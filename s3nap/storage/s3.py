@@ -7,9 +7,7 @@ import contextlib
 import copy
 import hashlib
 import os
-import random
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,7 +21,6 @@ import boto3.session
 from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
-from loguru import logger
 from urllib3.exceptions import HTTPError  # botocore lets some of them through while a body is read
 
 from s3nap.errors import BucketError, DeniedError, StorageError
@@ -31,6 +28,7 @@ from s3nap.storage import Data, Listed, Stored
 from s3nap.storage.body import Body
 from s3nap.storage.keyfile import read_key_file
 from s3nap.storage.keys import checked_key, foreign_key
+from s3nap.storage.patience import DELAYS, Patience
 from s3nap.storage.s3codes import NO_LOCK, code_of, passes, refusal, status_of
 from s3nap.storage.s3delete import Deleter
 
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_DELAYS = (0.3, 1.0, 3.0, 10.0)
 _BATCH = 1000
 _COLD_FROM = 128 << 10  # colder classes bill smaller objects as if they had this size
 
@@ -82,14 +79,14 @@ class S3Storage:
         object_lock: str | None = None,
         key_file: Path | None = None,
         connections: int = 8,
-        delays: Sequence[float] = _DELAYS,
+        delays: Sequence[float] = DELAYS,
         timeouts: tuple[float, float] = (10, 60),
     ) -> None:
         self._bucket = bucket
         self._prefix = f"{checked_key(prefix)}/" if prefix else ""
         self._endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self._storage_class = storage_class
-        self._delays = tuple(delays)
+        self._patience = Patience(delays)
         self._object_lock = object_lock
         self._lock: dict[str, Any] = {}
         self._look_alike = self._endpoint is not None and not _AWS.search(urlsplit(self._endpoint).hostname or "")
@@ -109,7 +106,7 @@ class S3Storage:
         """
         with contextlib.suppress(DeniedError):
             # asked at the start of a run, in the foreground: soon rather than stubborn
-            self._tried("check", partial(self._page, self._prefix, None, 1), delays=self._delays[:2])
+            self._tried("check", partial(self._page, self._prefix, None, 1), soon=True)
 
     def check_lock(self) -> None:
         """Ask the bucket whether it can lock, if this storage was opened to lock."""
@@ -210,7 +207,7 @@ class S3Storage:
                 return error.response.get("ResponseMetadata", {})
             return answer["ResponseMetadata"]
 
-        text = self._tried("check", ask, delays=self._delays[:2]).get("HTTPHeaders", {}).get("date", "")
+        text = self._tried("check", ask, soon=True).get("HTTPHeaders", {}).get("date", "")
         try:
             return parsedate_to_datetime(text).replace(tzinfo=UTC)  # HTTP's dates are always GMT
         except ValueError:
@@ -253,17 +250,11 @@ class S3Storage:
             raise _NotS3Error("the answer to a list is no listing")
         return page
 
-    def _tried(self, doing: str, call: Callable[[], _T], key: str = "", *, delays: Sequence[float] | None = None) -> _T:
-        for delay in (*(self._delays if delays is None else delays), None):
-            try:
-                return call()
-            except _FAILURES as error:
-                if delay is None or not _passes(error):
-                    raise self._error(doing, key, error) from error
-                logger.info("{} {}: {}; trying again in {:.1f} s", doing, key or self.url, error, delay)
-                # not all threads at once
-                time.sleep(delay * random.SystemRandom().uniform(0.5, 1.5))
-        raise AssertionError  # the last round ends above
+    def _tried(self, doing: str, call: Callable[[], _T], key: str = "", *, soon: bool = False) -> _T:
+        try:
+            return self._patience.tried(call, _FAILURES, _passes, f"{doing} {key or self.url}", soon=soon)
+        except _FAILURES as error:
+            raise self._error(doing, key, error) from error
 
     def _error(self, doing: str, key: str, error: Exception) -> StorageError:
         what = f"{doing} {key}, {self._where}".replace(" ,", ",")
