@@ -113,6 +113,16 @@ def choosing(command: Command) -> Command:
     )
 
 
+def surviving(command: Command) -> Command:
+    """Add what a restore of a tree does about damage."""
+    return _add(
+        command,
+        click.option(
+            "--salvage", is_flag=True, help="Restore every file that no damage has touched, and list the others."
+        ),
+    )
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 at = click.option(
     "--at",

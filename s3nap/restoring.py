@@ -24,7 +24,8 @@ from s3nap.names import readable
 from s3nap.picking import Selection, contents_of, cost, pick, write
 from s3nap.progress import on_terminal
 from s3nap.reader import KeySource, Reader
-from s3nap.restore import Restored, check_target, restore_stream, restore_tree
+from s3nap.restore import Restored, check_target, restore_stream, restore_tree, saying_how_to_go_on
+from s3nap.salvaging import salvage
 from s3nap.sources import Loader, LoadOptions
 from s3nap.sources.table import expanded, make_loader
 from s3nap.storage import Data
@@ -47,9 +48,14 @@ def restore(  # noqa: PLR0913 - what the command line says
     begun = time.monotonic()
     with logging(place.conf, options):
         place.storage.check()
-        links = access.find_chain(access.find_job(place, job), at)
+        known = access.find_job(place, job)
         secret = passphrase_file or (place.conf["GpgPassphraseFile"] if place.conf is not None else None)
         source = KeySource(passphrase=read_passphrase(secret), files=keys)
+        if options["salvage"]:
+            lineage = access.find_lineage(known, at)
+            with Reader(place.storage, source) as reader:
+                return salvage(reader, lineage, _folder(lineage[-1], options), options, dry=dry)
+        links = access.find_chain(known, at)
         manifest = links[-1].manifest
         wanted = options | _connection(place.conf, manifest.job, options)
         with Reader(place.storage, source) as reader:
@@ -79,7 +85,7 @@ def _restore_paths(reader: Reader, links: Sequence[Archive], options: dict[str, 
     target = _folder(links[-1], options)
     check_target(target, overwrite=options["overwrite"])
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="s3nap-") as work:
+    with tempfile.TemporaryDirectory(prefix="s3nap-") as work, saying_how_to_go_on("tar"):
         picked = pick(links, StoredIndexes(reader, Path(work)), selection)
     needed = cost(reader, links, picked)
     what = f"{len(picked.nodes)} paths of {readable(manifest.job)} of {manifest.day}, {report.size(picked.raw_size)}"
@@ -88,7 +94,8 @@ def _restore_paths(reader: Reader, links: Sequence[Archive], options: dict[str, 
         click.echo(f"would restore {what}: {fetched} to fetch")
         return Exit.DONE
     target.mkdir(parents=True, exist_ok=True)
-    with on_terminal(quiet=bool(options["quiet"]))(readable(manifest.job), needed.raw) as advance:
+    show = on_terminal(quiet=bool(options["quiet"]))
+    with saying_how_to_go_on("tar"), show(readable(manifest.job), needed.raw) as advance:
         write(reader, links, picked, target, numeric_owner=options["numeric_owner"], progress=advance)
     for node in picked.brought:
         logger.info("/{} came along: a hard link needs it", os.fsdecode(node.line.path))

@@ -33,9 +33,12 @@ LAYERS: Mapping[str, frozenset[str]] = {
     ),
     "policy": frozenset({"plan", "forecast"}),
     "acts": frozenset(
-        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"} | {"reader", "contents", "ranges", "picking"}
+        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
+        | {"reader", "contents", "ranges", "picking", "remains", "survey"}
     ),
-    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "looking", "cli", "__main__"}),
+    "face": frozenset(
+        {"access", "when", "report", "commands", "options", "restoring", "salvaging", "looking", "cli", "__main__"}
+    ),
 }
 
 ONLY_IN = {

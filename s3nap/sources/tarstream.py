@@ -72,15 +72,15 @@ class Gate:
         pax: dict[bytes, bytes] = {}
         before: list[bytes] = []
         while (header := _whole(reader.take(BLOCK))).count(0) != BLOCK:
-            kind, size = header[156:157], _number(header[124:136])
+            kind, size = header[156:157], number(header[124:136])
             if kind == _PAX:
-                body = reader.take(_padded(_bounded(size)))
-                pax = _pax_records(body[:size])
+                body = reader.take(padded(_bounded(size)))
+                pax = pax_records(body[:size])
                 before = [header, body]
                 continue
-            member = _member(header, pax, size)
+            member = member_of(header, pax, size)
             self._judge(member)
-            data = reader.copy(_padded(member.size))
+            data = reader.copy(padded(member.size))
             if self._wanted is None or self._wanted(member):
                 yield from (*before, header)
                 yield from data
@@ -173,7 +173,8 @@ def _whole(header: bytes) -> bytes:
     return header
 
 
-def _padded(size: int) -> int:
+def padded(size: int) -> int:
+    """Return what a member's data of so many bytes takes in the stream."""
     return -(-size // BLOCK) * BLOCK
 
 
@@ -183,7 +184,8 @@ def _bounded(size: int) -> int:
     return size
 
 
-def _number(text: bytes) -> int:
+def number(text: bytes) -> int:
+    """Read a number of a header; VerificationError if it is none."""
     if text[:1] == b"\x80":
         return int.from_bytes(text[1:], "big")
     try:
@@ -192,7 +194,7 @@ def _number(text: bytes) -> int:
         raise VerificationError("holds a damaged tar header") from error
 
 
-def _pax_records(body: bytes) -> dict[bytes, bytes]:
+def pax_records(body: bytes) -> dict[bytes, bytes]:
     """Parse records of the form ``<length> <key>=<value>`` and a newline."""
     records: dict[bytes, bytes] = {}
     position = 0
@@ -210,7 +212,8 @@ def _pax_records(body: bytes) -> dict[bytes, bytes]:
     return records
 
 
-def _member(header: bytes, pax: dict[bytes, bytes], size: int) -> Member:
+def member_of(header: bytes, pax: dict[bytes, bytes], size: int) -> Member:
+    """Put together what a header and the pax records before it say."""
     prefix, name = (text.partition(b"\0")[0] for text in (header[345:500], header[:100]))
     ustar = prefix + b"/" + name if prefix and header[257:263] == b"ustar\0" else name
     return Member(
