@@ -114,12 +114,13 @@ def choosing(command: Command) -> Command:
 
 
 def surviving(command: Command) -> Command:
-    """Add what a restore of a tree does about damage."""
+    """Add what a restore of a tree does about damage, and how sure it makes of itself."""
     return _add(
         command,
         click.option(
             "--salvage", is_flag=True, help="Restore every file that no damage has touched, and list the others."
         ),
+        click.option("--verify", is_flag=True, help="Afterwards compare what was written with the archive's index."),
     )
 
 

@@ -112,12 +112,13 @@ def pick(links: Sequence[Archive], indexes: Indexes, selection: Selection) -> Pi
             raise NothingMatchesError(_nothing(path, links, indexes))
     if not nodes:
         raise NothingMatchesError(f"archive {links[-1].run} holds nothing that matches")
-    above = {folder for path in nodes for folder in _above(path)} - set(nodes)
-    parents = [found[folder].line for folder in sorted(above) if folder in found]
+    ways = {folder for path in nodes for folder in above(path)} - set(nodes)
+    parents = [found[folder].line for folder in sorted(ways) if folder in found]
     return Picked(nodes=nodes, brought=_brought(nodes, links, indexes), parents=parents)
 
 
-def _above(path: bytes) -> Iterator[bytes]:
+def above(path: bytes) -> Iterator[bytes]:
+    """Yield the directories that a path lies in, the nearest first."""
     while b"/" in path:
         path = path.rpartition(b"/")[0]
         yield path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +86,15 @@ def restore_stream(
         loader.level(level.manifest, _stream(reader, level, progress))
         result.raw_size += level.manifest.raw_size
     return result, loader.finish(links[-1].manifest)
+
+
+def free_space(target: Path) -> int:
+    """Return how many bytes this user may still write where ``target`` lies or will lie."""
+    there = target.absolute()
+    while not there.exists():
+        there = there.parent
+    disk = os.statvfs(there)
+    return disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
 
 
 @contextlib.contextmanager

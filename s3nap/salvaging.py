@@ -13,6 +13,7 @@ import click
 from loguru import logger
 
 from s3nap import report
+from s3nap.comparing import compare
 from s3nap.errors import Exit, UsageError
 from s3nap.logs import one_line
 from s3nap.manifest import Archive
@@ -44,6 +45,8 @@ def salvage(reader: Reader, lineage: Sequence[Archive], target: Path, options: d
             with show(readable(manifest.job), needed.raw) as advance:
                 numeric = options["numeric_owner"]
                 write(reader, found.links, found.picked, target, numeric_owner=numeric, progress=advance)
+            if options["verify"]:
+                compare(target, found.picked.nodes, numeric_owner=numeric)
     if dry:
         click.echo(f"would salvage {what}: {needed.chunks} chunks, {report.size(needed.stored)} to fetch")
     else:

@@ -34,10 +34,22 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "policy": frozenset({"plan", "forecast"}),
     "acts": frozenset(
         {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
-        | {"reader", "contents", "ranges", "picking", "remains", "survey"}
+        | {"reader", "contents", "ranges", "picking", "remains", "survey", "comparing", "resuming"}
     ),
     "face": frozenset(
-        {"access", "when", "report", "commands", "options", "restoring", "salvaging", "looking", "cli", "__main__"}
+        {
+            "access",
+            "when",
+            "report",
+            "commands",
+            "options",
+            "restoring",
+            "intofolder",
+            "salvaging",
+            "looking",
+            "cli",
+            "__main__",
+        }
     ),
 }
 

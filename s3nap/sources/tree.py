@@ -41,7 +41,7 @@ class Tree:
         self._listings.write(b"%d %d\n%s%s" % (len(folder), len(listing), folder, listing))
         # an earlier level, or who filled the target, may have put a link where tar is about to make a directory
         if (self._final is None or self._final.has_folder(folder)) and within.straight(self._target, folder):
-            _strip(within.place(self._target, folder))
+            strip(within.place(self._target, folder))
 
     def _pass(self, member: Member) -> bool:
         if self._final is not None and not self._final(member):
@@ -168,7 +168,7 @@ class _Final:
         return census.path_hash(bare) in self._folders
 
 
-def _strip(folder: bytes) -> None:
+def strip(folder: bytes) -> None:
     """Take off a directory that an earlier level made what tar would not take off it, or off what it makes in it.
 
     tar sets the attributes that a directory has, but removes none; and it overlooks that a new directory inherits
