@@ -14,7 +14,7 @@ from s3nap.catalog import Catalog, JobCatalog, from_copies, hosts
 from s3nap.cycle import day_number
 from s3nap.errors import NothingMatchesError, UsageError
 from s3nap.job import Conf, Job
-from s3nap.liveness import Verdict, chain, judge
+from s3nap.liveness import Verdict, chain, judge, lineage
 from s3nap.manifest import Archive
 from s3nap.signing import Trust, trust_of
 from s3nap.sources.table import expanded, job_of
@@ -194,6 +194,11 @@ def _kinds(known: JobCatalog) -> set[str]:
 
 def _shown(jobs: Iterable[str]) -> str:
     return ", ".join(names.readable(job) for job in jobs)
+
+
+def find_lineage(known: JobCatalog, when: str) -> list[Archive]:
+    """Return what there is of the chain of the archive that ``when`` means, whole or not, oldest first."""
+    return list(lineage(choose(known.archives, when, datetime.now(UTC)), known.by_run))[::-1]
 
 
 def find_chain(known: JobCatalog, when: str) -> list[Archive]:

@@ -192,6 +192,7 @@ def dump(**chosen: Any) -> int:  # noqa: ANN401
 @options.connecting
 @options.opening
 @click.option("--numeric-owner", is_flag=True, help="Owners by number, not by name (in a rescue system).")
+@options.surviving
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Check everything, write nothing.")
 @options.legacy
 @options.reading

@@ -128,6 +128,17 @@ def choosing(command: Command) -> Command:
     )
 
 
+def surviving(command: Command) -> Command:
+    """Add what a restore of a tree does about damage, and how sure it makes of itself."""
+    return _add(
+        command,
+        click.option(
+            "--salvage", is_flag=True, help="Restore every file that no damage has touched, and list the others."
+        ),
+        click.option("--verify", is_flag=True, help="Afterwards compare what was written with the archive's index."),
+    )
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 at = click.option(
     "--at",

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from s3nap.contents import BLOCK, Contents, Indexes, Node, members
@@ -20,7 +21,8 @@ from s3nap.sources import tarfolder
 from s3nap.sources.excludes import Matcher
 from s3nap.sources.tarindex import Line
 from s3nap.sources.tarstream import Gate, Member
-from s3nap.sources.tree import extract
+from s3nap.sources.tree import extract, make_way, set_times
+from s3nap.sources.within import Way
 
 _HINTS = 3
 _PIECE = 1 << 20
@@ -112,12 +114,13 @@ def pick(links: Sequence[Archive], indexes: Indexes, selection: Selection) -> Pi
         raise NothingMatchesError(f"archive {links[-1].run} holds nothing that matches")
     brought = _brought(nodes, links, indexes)
     paths = [*nodes, *(node.line.path for node in brought)]
-    above = {folder for path in paths for folder in _above(path)} - set(nodes)
-    parents = [found[folder].line for folder in sorted(above) if folder in found]
+    ways = {folder for path in paths for folder in above(path)} - set(nodes)
+    parents = [found[folder].line for folder in sorted(ways) if folder in found]
     return Picked(nodes=nodes, brought=brought, parents=parents)
 
 
-def _above(path: bytes) -> Iterator[bytes]:
+def above(path: bytes) -> Iterator[bytes]:
+    """Yield the directories that a path lies in, the nearest first."""
     while b"/" in path:
         path = path.rpartition(b"/")[0]
         yield path
@@ -182,12 +185,15 @@ def _by_archive(links: Sequence[Archive], picked: Picked) -> Iterator[tuple[Arch
 class _Members:
     """Lets those members pass that are wanted, and remembers which have come."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: Path) -> None:
         self.names: set[bytes] = set()
+        self._way = Way(target)
 
     def __call__(self, member: Member) -> bool:
         there = member.bare in self.names
         self.names.discard(member.bare)
+        if there:
+            self._way.check(member.bare, folder=member.type == b"5")
         return there
 
 
@@ -202,14 +208,15 @@ def write(  # noqa: PLR0913 - what a person says on the command line
 ) -> None:
     """Write what was picked below ``target``, which must exist.
 
-    Raises VerificationError if an archive does not hold what its index says, or the gate refuses it; NoKeyError,
-    ProgramError.
+    Raises VerificationError if an archive does not hold what its index says, or the gate refuses it; UsageError if
+    links of the target lead out of it; NoKeyError, ProgramError.
     """
-    wanted = _Members()
+    wanted = _Members(target)
     gate = Gate(wanted=wanted)
+    folders = {line.path: line for line in (*picked.parents, *(node.line for node in picked.all)) if line.is_folder}
+    make_way(target, folders)
 
     def stream() -> Iterator[bytes | memoryview]:
-        yield from map(tarfolder.header, picked.parents)
         for archive, nodes in _by_archive(links, picked):
             opened = reader.open(archive, whole=False)
             wanted.names = {node.line.path for node in nodes}
@@ -217,9 +224,13 @@ def write(  # noqa: PLR0913 - what a person says on the command line
             if wanted.names:
                 name = os.fsdecode(min(wanted.names))
                 raise VerificationError(f"{archive.manifest.at.data}: does not hold {name} where its index says")
+        # the parents last: tar could not write into one that is read-only already
+        wanted.names = {line.path for line in picked.parents}
+        yield from gate.members(chain(map(tarfolder.header, picked.parents), [bytes(BLOCK)]))
         yield bytes(2 * BLOCK)
 
     extract(stream(), target, numeric_owner=numeric_owner)
+    set_times(target, folders.values())
 
 
 def _ended(pieces: Iterator[memoryview]) -> Iterator[memoryview]:

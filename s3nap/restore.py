@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from loguru import logger
 from s3nap import pipeline
 from s3nap.errors import UsageError, VerificationError
 from s3nap.manifest import Archive
-from s3nap.reader import Reader
+from s3nap.reader import Opened, Reader
 from s3nap.sources import Loader
 from s3nap.sources.tree import Tree
 
@@ -45,17 +47,19 @@ def restore_tree(  # noqa: PLR0913 - what a person says on the command line
     """
     check_target(target, overwrite=overwrite)
     pipeline.find("tar")
-    opened = [reader.open(archive) for archive in links]
+    with saying_how_to_go_on(links[-1].manifest.stream):
+        opened = [reader.open(archive) for archive in links]
     result = Restored(levels=len(links))
     work = Path(tempfile.mkdtemp(prefix="s3nap-"))
     try:
-        state = reader.side(opened[-1], "state", work / "state")
+        with saying_how_to_go_on("tar"):
+            state = reader.side(opened[-1], "state", work / "state")
         target.mkdir(parents=True, exist_ok=True)
         tree = Tree(target, work, state, keep=overwrite, numeric_owner=numeric_owner)
         for level in opened:
             logger.info("restoring {} of {}, chunks: {}", level.manifest.type, level.manifest.day, len(level.lines))
             result.raw_size += level.manifest.raw_size
-            tree.level(reader.stream(level, progress))
+            tree.level(_stream(reader, level, progress))
         wrong, result.unread = tree.check()
         tree.close()
     finally:
@@ -74,13 +78,38 @@ def restore_stream(
     Raises what the loader raises, VerificationError, NoKeyError; nothing is loaded before everything is checked.
     """
     loader.check()
-    opened = [reader.open(archive) for archive in links]
+    with saying_how_to_go_on(links[-1].manifest.stream):
+        opened = [reader.open(archive) for archive in links]
     result = Restored(levels=len(links))
     for level in opened:
         logger.info("loading {} of {}, chunks: {}", level.manifest.type, level.manifest.day, len(level.lines))
-        loader.level(level.manifest, reader.stream(level, progress))
+        loader.level(level.manifest, _stream(reader, level, progress))
         result.raw_size += level.manifest.raw_size
     return result, loader.finish(links[-1].manifest)
+
+
+def free_space(target: Path) -> int:
+    """Return how many bytes this user may still write where ``target`` lies or will lie."""
+    there = target.absolute()
+    while not there.exists():
+        there = there.parent
+    disk = os.statvfs(there)
+    return disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
+
+
+@contextlib.contextmanager
+def saying_how_to_go_on(stream: str) -> Iterator[None]:
+    """Add to what is said about damage what else can be done."""
+    try:
+        yield
+    except VerificationError as error:
+        other = "--salvage restores all that is whole, " if stream == "tar" else ""
+        raise VerificationError(f"{error}; {other}--at takes another day (s3nap list)") from error
+
+
+def _stream(reader: Reader, level: Opened, progress: Callable[[int], None]) -> Iterator[bytearray]:
+    with saying_how_to_go_on(level.manifest.stream):
+        yield from reader.stream(level, progress)
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -19,17 +18,23 @@ from s3nap.commands import logging, only_place
 from s3nap.contents import StoredIndexes
 from s3nap.envelope import read_passphrase
 from s3nap.errors import Exit, UsageError
+from s3nap.intofolder import restore_folder
 from s3nap.job import Conf
-from s3nap.manifest import Archive
+from s3nap.manifest import Archive, Manifest
 from s3nap.names import SIGNATURE, readable
-from s3nap.picking import Selection, contents_of, cost, pick, write
+from s3nap.picking import Selection, contents_of, pick
 from s3nap.progress import on_terminal
 from s3nap.reader import KeySource, Reader
-from s3nap.restore import Restored, check_target, restore_stream, restore_tree
+from s3nap.restore import restore_stream, saying_how_to_go_on
+from s3nap.salvaging import salvage
 from s3nap.sources import Loader, LoadOptions
 from s3nap.sources.table import expanded, make_loader
 from s3nap.storage import Data
 
+_OF_TREES = {
+    **dict.fromkeys(("paths", "include", "exclude"), "whole, without PATH"),
+    "verify": "and counted anyway, without --verify",
+}
 _FROM_CONF = {"db_host": "PostgreSQLHost", "db_port": "PostgreSQLPort", "defaults_file": "MySQLDefaultsFile"}
 
 
@@ -49,29 +54,37 @@ def restore(  # noqa: PLR0913 - what the command line says
     with logging(place.conf, options):
         place.storage.check()
         known = access.find_job(place, job)
-        links = access.find_chain(known, at)
-        for doubt in [*known.ignored, *_unvouched(place, links, unsigned=options["unsigned"])]:
+        for doubt in known.ignored:
             logger.warning("{}", doubt)
         secret = passphrase_file or (place.conf["GpgPassphraseFile"] if place.conf is not None else None)
         source = KeySource(passphrase=read_passphrase(secret), files=keys)
+        if options["salvage"]:
+            lineage = access.find_lineage(known, at)
+            with Reader(place.storage, source) as reader:
+                return salvage(reader, lineage, _folder(lineage[-1], options), options, dry=dry)
+        links = access.find_chain(known, at)
+        for doubt in _unvouched(place, links, unsigned=options["unsigned"]):
+            logger.warning("{}", doubt)
         manifest = links[-1].manifest
         wanted = options | _connection(place.conf, manifest.job, options)
         with Reader(place.storage, source) as reader:
-            if options["paths"] or options["include"] or options["exclude"]:
-                return _restore_paths(reader, links, options, dry=dry)
-            total = sum(link.manifest.raw_size for link in links)
+            if manifest.stream == "tar":
+                return restore_folder(reader, links, _folder(links[-1], options), wanted, dry=dry)
+            _refuse(manifest, options)
+            total, stored = (sum(sizes) for sizes in zip(*map(_sizes, links), strict=True))
             title = f"{readable(manifest.job)} of {manifest.day}"
+            plan = f"{title}: {len(links)} archives, {report.size(total)}, {report.size(stored)} to fetch"
+            loader = _loader(reader, links[-1], wanted)
             if dry:
-                _check(reader, links, wanted)
-                click.echo(f"would restore {title}: {len(links)} archives, {report.size(total)}")
+                _check(reader, links, loader)
+                click.echo(f"would restore {plan}")
                 return Exit.DONE
+            say: Callable[[str], None] = logger.debug if options["quiet"] or options["target"] == "-" else click.echo
+            say(f"restoring {plan}")
             with on_terminal(quiet=bool(options["quiet"]))(title, total) as advance:
-                written, where = _write(reader, links, wanted, advance)
-        for path in written.unread:
-            logger.warning("not in the archive, for it could not be read when it was made: {}", path)
-    if not options["quiet"] and options["target"] != "-":
-        click.echo(report.restored_text(manifest, where, written.raw_size, time.monotonic() - begun))
-    return Exit.WARNINGS if written.unread and not manifest.complete else Exit.DONE
+                written, where = restore_stream(reader, links, loader, advance)
+    say(report.restored_text(manifest, where, written.raw_size, time.monotonic() - begun))
+    return Exit.DONE
 
 
 def _unvouched(place: Place, links: Sequence[Archive], *, unsigned: bool) -> Iterator[str]:
@@ -82,31 +95,15 @@ def _unvouched(place: Place, links: Sequence[Archive], *, unsigned: bool) -> Ite
         yield "signed, but nobody says by whom it must be: --trusted-signer FINGERPRINT makes sure"
 
 
-def _restore_paths(reader: Reader, links: Sequence[Archive], options: dict[str, Any], *, dry: bool) -> int:
-    """Restore chosen paths into a folder, from the chunks that hold them."""
-    manifest = links[-1].manifest
-    if manifest.stream != "tar":
-        raise UsageError(f"{readable(manifest.job)} is no tree of files: it is restored whole, without PATH")
-    selection = Selection(options["paths"], options["include"], options["exclude"])
-    target = _folder(links[-1], options)
-    check_target(target, overwrite=options["overwrite"])
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="s3nap-") as work:
-        picked = pick(links, StoredIndexes(reader, Path(work)), selection)
-    needed = cost(reader, links, picked)
-    what = f"{len(picked.nodes)} paths of {readable(manifest.job)} of {manifest.day}, {report.size(picked.raw_size)}"
-    fetched = f"{needed.chunks} chunks, {report.size(needed.stored)}"
-    if dry:
-        click.echo(f"would restore {what}: {fetched} to fetch")
-        return Exit.DONE
-    target.mkdir(parents=True, exist_ok=True)
-    with on_terminal(quiet=bool(options["quiet"]))(readable(manifest.job), needed.raw) as advance:
-        write(reader, links, picked, target, numeric_owner=options["numeric_owner"], progress=advance)
-    for node in picked.brought:
-        logger.info("/{} came along: a hard link needs it", os.fsdecode(node.line.path))
-    if not options["quiet"]:
-        click.echo(f"restored {what} to {target}: {fetched} fetched, in {time.monotonic() - begun:.1f} s")
-    return Exit.DONE
+def _refuse(manifest: Manifest, options: dict[str, Any]) -> None:
+    """Raise UsageError for what only trees of files can do."""
+    for option, words in _OF_TREES.items():
+        if options[option]:
+            raise UsageError(f"{readable(manifest.job)} is no tree of files: it is restored {words}")
+
+
+def _sizes(archive: Archive) -> tuple[int, int]:
+    return archive.manifest.raw_size, archive.manifest.stored_size
 
 
 def dump(  # noqa: PLR0913 - what the command line says
@@ -147,32 +144,12 @@ def _connection(conf: Conf | None, job: str, options: dict[str, Any]) -> dict[st
     }
 
 
-def _write(
-    reader: Reader, links: Sequence[Archive], options: dict[str, Any], advance: Callable[[int], None]
-) -> tuple[Restored, str]:
-    """Write to where this kind of archive belongs; also return where that was."""
-    if links[-1].manifest.stream != "tar":
-        return restore_stream(reader, links, _loader(reader, links[-1], options), advance)
-    target = _folder(links[-1], options)
-    written = restore_tree(
-        reader,
-        links,
-        target,
-        overwrite=options["overwrite"],
-        numeric_owner=options["numeric_owner"],
-        progress=advance,
-    )
-    return written, str(target)
-
-
-def _check(reader: Reader, links: Sequence[Archive], options: dict[str, Any]) -> None:
-    """Raise what would hinder a restore, having looked at everything but the data."""
-    for link in links:
-        reader.open(link)
-    if links[-1].manifest.stream == "tar":
-        check_target(_folder(links[-1], options), overwrite=options["overwrite"])
-    else:
-        _loader(reader, links[-1], options).check()
+def _check(reader: Reader, links: Sequence[Archive], loader: Loader) -> None:
+    """Raise what would hinder a load, having looked at everything but the data."""
+    with saying_how_to_go_on(links[-1].manifest.stream):
+        for link in links:
+            reader.open(link)
+    loader.check()
 
 
 def _folder(archive: Archive, options: dict[str, Any]) -> Path:

@@ -81,7 +81,7 @@ class Gate:
                 pax = pax_records(body[:size])
                 before = [header, body]
                 continue
-            member = _member(header, pax, size)
+            member = member_of(header, pax, size)
             self._judge(member)
             data = reader.copy(padded(member.size))
             if self._wanted is None or self._wanted(member):
@@ -135,7 +135,8 @@ class Gate:
         self._listed(name, dumpdir)
 
 
-def _member(header: bytes, pax: dict[bytes, bytes], size: int) -> Member:
+def member_of(header: bytes, pax: dict[bytes, bytes], size: int) -> Member:
+    """Put together what a header and the pax records before it say."""
     prefix, name = (text.partition(b"\0")[0] for text in (header[345:500], header[:100]))
     ustar = prefix + b"/" + name if prefix and header[257:263] == b"ustar\0" else name
     return Member(

@@ -6,14 +6,15 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from s3nap.errors import VerificationError
-from s3nap.sources import census, dirstate
+from s3nap.sources import census, dirstate, within
 from s3nap.sources.programs import feed
 from s3nap.sources.snapshot import Snapshot
+from s3nap.sources.tarindex import Line
 from s3nap.sources.tarstream import Gate, Member
 from s3nap.storage import Data
 
@@ -33,12 +34,21 @@ class Tree:
         self._numeric_owner = numeric_owner
         self._listings: IO[bytes] = tempfile.TemporaryFile(dir=work)  # noqa: SIM115 - lives as long as the tree
         self._final = self._wanted() if keep else None
-        self._gate = Gate(self._note, self._final)
+        self._way = within.Way(target)
+        self._gate = Gate(self._note, self._pass)
 
     def _note(self, folder: bytes, listing: bytes) -> None:
         self._listings.write(b"%d %d\n%s%s" % (len(folder), len(listing), folder, listing))
-        if self._final is None or self._final.has_folder(folder):
-            _strip(os.path.join(os.fsencode(self._target), folder))  # noqa: PTH118 - bytes
+        # an earlier level, or who filled the target, may have put a link where tar is about to make a directory
+        if (self._final is None or self._final.has_folder(folder)) and within.straight(self._target, folder):
+            strip(within.place(self._target, folder))
+
+    def _pass(self, member: Member) -> bool:
+        if self._final is not None and not self._final(member):
+            return False
+        if self._keep:
+            self._way.check(member.bare, folder=member.type == b"5")
+        return True
 
     def level(self, pieces: Iterator[Data]) -> None:
         """Extract one level; VerificationError if the gate refuses it, ProgramError if tar fails."""
@@ -126,6 +136,29 @@ def extract(stream: Iterator[Data], target: Path, *options: str, numeric_owner: 
         feed(argv, stream, cwd=target)
 
 
+def make_way(target: Path, folders: Iterable[bytes]) -> None:
+    """Remove what stands where directories belong, and is none: tar would follow a link before it replaced it.
+
+    UsageError if the way to one of them leads out of the target.
+    """
+    way = within.Way(target)
+    for folder in sorted(folders):
+        way.check(folder, folder=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            here = within.place(target, folder)
+            if not stat.S_ISDIR(os.lstat(here).st_mode):
+                os.unlink(here)  # noqa: PTH108 - bytes
+
+
+def set_times(target: Path, folders: Iterable[Line]) -> None:
+    """Set the times of directories again: tar forgets one that got a file after it was done with it."""
+    for line in folders:
+        if line.mtime and within.straight(target, line.path):
+            here = within.place(target, line.path)
+            if os.lstat(here).st_mtime_ns != line.mtime:
+                os.utime(here, ns=(line.mtime, line.mtime), follow_symlinks=False)
+
+
 class _Final:
     """Says which members belong to the tree as it was at the last level (by hashes of their paths)."""
 
@@ -150,7 +183,7 @@ class _Final:
         return census.path_hash(bare) in self._folders
 
 
-def _strip(folder: bytes) -> None:
+def strip(folder: bytes) -> None:
     """Take off a directory that an earlier level made what tar would not take off it, or off what it makes in it.
 
     tar sets the attributes that a directory has, but removes none; and it overlooks that a new directory inherits
