@@ -112,10 +112,11 @@ class Reader:
         if self._given:
             return self._fitting(archive.manifest)
         manifest = archive.manifest
+        passphrase = self._source.passphrase if manifest.encryption.method == "passphrase" else None
         failure: NoKeyError | VerificationError | None = None
         for name in envelopes(archive):
             try:
-                return Keys(self._opener.gpg.open_envelope(self.envelope(archive, name), self._source.passphrase))
+                return Keys(self._opener.gpg.open_envelope(self.envelope(archive, name), passphrase))
             except VerificationError as error:
                 if name == _KEYS:  # there is none behind it
                     raise

@@ -46,9 +46,10 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "acts": frozenset(
         {"archiving", "dumping", "upkeep", "backup", "restore", "verify", "putback"}
         | {"reader", "contents", "ranges", "picking"}
+        | {"legacy", "legacyread"}
     ),
     "face": frozenset(
-        {"access", "when", "report", "commands", "options", "restoring", "looking", "cli", "__main__"}
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "legacyshow", "cli", "__main__"}
         | {"advice", "handover", "recovering", "bootstrap", "runbook", "rebuilding", "packages", "plainsh"}
     ),
 }
