@@ -74,7 +74,7 @@ def test_what_is_not_there(daily: Daily) -> None:
         s3nap(daily, "find", "*.absent")
     with pytest.raises(NothingMatchesError, match="holds no /etc"):
         s3nap(daily, "ls", tree(daily), "/etc")
-    with pytest.raises(NothingMatchesError, match="no restorable archive"):
+    with pytest.raises(NothingMatchesError, match="no archive to take"):
         s3nap(daily, "ls", tree(daily), "--at", "2020-01-01")
     with pytest.raises(NothingMatchesError, match="has no job elsewhere"):
         s3nap(daily, "ls", "elsewhere")
