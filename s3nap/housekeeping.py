@@ -1,4 +1,4 @@
-"""The commands that look after a storage, for who runs it: ``prune``, ``rm``, ``storage``, ``iam``."""
+"""The commands that change what is stored, or look after the storage: marks, signatures, deletions, rights."""
 
 from __future__ import annotations
 
@@ -7,15 +7,44 @@ from typing import Any
 import click
 
 from s3nap import options
+from s3nap.options import with_confs
 
 _yes = click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 _dry = click.option("-n", "--dry-run", "dry", is_flag=True, help="Show what would go; change nothing.")
 
 
-def register(cli: click.Group) -> None:
-    """Add these commands to the command line."""
-    for command in (prune, rm, storage, iam):
-        cli.add_command(command)
+@click.command()
+@click.argument("job")
+@options.at
+@options.reading
+def hold(**chosen: Any) -> int:  # noqa: ANN401
+    """Keep an archive, and all it needs, whatever the cycle says."""
+    from s3nap import commands  # noqa: PLC0415
+
+    return commands.mark("hold", **with_confs(chosen))
+
+
+@click.command()
+@click.argument("job")
+@options.at
+@options.reading
+def release(**chosen: Any) -> int:  # noqa: ANN401
+    """Accept an archive whose source looked empty; or end a hold."""
+    from s3nap import commands  # noqa: PLC0415
+
+    return commands.mark("released", **with_confs(chosen))
+
+
+@click.command()
+@click.argument("job")
+@click.option("--at", metavar="WHEN", help="Only this one (default: all that wait for it).")
+@click.option("-n", "--dry-run", "dry", is_flag=True, help="Name them, sign nothing.")
+@options.reading
+def sign(**chosen: Any) -> int:  # noqa: ANN401
+    """Vouch for archives that are there unsigned, as those of before SignKey."""
+    from s3nap.vouching import sign as act  # noqa: PLC0415
+
+    return act(**with_confs(chosen))
 
 
 @click.command()
@@ -34,7 +63,7 @@ def prune(**chosen: Any) -> int:  # noqa: ANN401 - click's options
     """
     from s3nap import deleting  # noqa: PLC0415
 
-    return deleting.prune(**options.with_confs(chosen))
+    return deleting.prune(**with_confs(chosen))
 
 
 @click.command()
@@ -48,7 +77,7 @@ def rm(**chosen: Any) -> int:  # noqa: ANN401
     """Delete one archive on purpose, after showing what remains."""
     from s3nap import deleting  # noqa: PLC0415
 
-    return deleting.rm(**options.with_confs(chosen))
+    return deleting.rm(**with_confs(chosen))
 
 
 @click.group()
@@ -67,7 +96,7 @@ def storage_test(**chosen: Any) -> int:  # noqa: ANN401
     """
     from s3nap import probing  # noqa: PLC0415
 
-    return probing.storage_test(**options.with_confs(chosen))
+    return probing.storage_test(**with_confs(chosen))
 
 
 @click.command()
@@ -81,4 +110,7 @@ def iam(**chosen: Any) -> int:  # noqa: ANN401
     """
     from s3nap import probing  # noqa: PLC0415
 
-    return probing.iam(**options.with_confs(chosen))
+    return probing.iam(**with_confs(chosen))
+
+
+COMMANDS = (hold, release, sign, prune, rm, storage, iam)

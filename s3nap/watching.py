@@ -71,3 +71,6 @@ def check(**chosen: Any) -> int:  # noqa: ANN401
     from s3nap.checking import check as act  # noqa: PLC0415
 
     return act(**options.with_confs(chosen))
+
+
+COMMANDS = (verify, check)

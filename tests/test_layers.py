@@ -142,6 +142,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "plainsh",
             "probing",
             "rebuilding",
+            "reading",
             "recovering",
             "report",
             "restoring",
