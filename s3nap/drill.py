@@ -174,7 +174,7 @@ class Driller:
             case "repository":
                 yield make_loader(manifest, LoadOptions(database=str(folder / "repository"), scratch=folder))
             case "command":
-                side = LoadOptions(side=lambda role: reader.extra(drill.links[-1], role), scratch=folder)
+                side = LoadOptions(side=lambda role: reader.small(drill.links[-1], role), scratch=folder)
                 yield make_loader(manifest, side)
             case "database":
                 yield DatabaseFile(folder / "database")
@@ -202,19 +202,20 @@ class Driller:
 @contextlib.contextmanager
 def _judging(drill: Drill) -> Iterator[None]:
     """Tell what an error says of a drill; its outcome is ``failed`` while a restore is under way."""
-    restoring = drill.outcome
     try:
         yield
-    except (NoKeyError, StorageError, NewerFormatError, OSError) as error:
-        restoring, found = "hindered", error
-    except VerificationError as error:
-        restoring, found = "differs", error
     except S3napError as error:
-        restoring, found = "failed" if drill.outcome == "failed" else "hindered", error
-    else:
-        return
-    drill.outcome, drill.why = restoring, str(found)
-    drill.status = found.status if isinstance(found, S3napError) else Exit.FAILED
+        drill.outcome, drill.why, drill.status = _outcome(drill, error), str(error), error.status
+    except OSError as error:
+        drill.outcome, drill.why, drill.status = "hindered", str(error), Exit.FAILED
+
+
+def _outcome(drill: Drill, error: S3napError) -> Outcome:
+    if isinstance(error, NoKeyError | StorageError | NewerFormatError):
+        return "hindered"
+    if isinstance(error, VerificationError):
+        return "differs"
+    return "failed" if drill.outcome == "failed" else "hindered"
 
 
 @contextlib.contextmanager

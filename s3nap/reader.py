@@ -151,7 +151,7 @@ class Reader:
             self._side(opened.manifest, opened.keys, item, file.write)
         return target
 
-    def extra(self, archive: Archive, role: str) -> bytes | None:
+    def small(self, archive: Archive, role: str) -> bytes | None:
         """Return a small object of an archive, verified and opened; None if it has none."""
         item = archive.manifest.object(role)
         if item is None:

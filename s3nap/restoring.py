@@ -168,6 +168,6 @@ def _loader(reader: Reader, archive: Archive, options: dict[str, Any]) -> Loader
         socket=options["db_socket"],
         user=options["db_user"],
         defaults_file=options["defaults_file"],
-        side=lambda role: reader.extra(archive, role),
+        side=lambda role: reader.small(archive, role),
     )
     return make_loader(archive.manifest, wanted)
