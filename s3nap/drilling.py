@@ -72,10 +72,11 @@ def drill(  # noqa: PLR0913 - what the command line says
         for host, known in _jobs(place, jobs, all_hosts=all_hosts):
             for doubt in known.ignored:
                 logger.warning("{}", doubt)
-            links = _chain(known, at, any_one=options["any_one"])
-            if links is None:
+            try:
+                links = _chain(known, at, any_one=options["any_one"])
+            except NothingMatchesError as error:
                 statuses.append(Exit.FAILED)
-                found.append(_hopeless(host, known))
+                found.append(_hopeless(host, known.job, str(error)))
             else:
                 with Reader(place.storage, source) as reader:
                     done = driller.planned(links) if dry else driller.drill(reader, links, datetime.now(UTC))
@@ -125,18 +126,17 @@ def _jobs(place: Place, wanted: Sequence[str], *, all_hosts: bool) -> Iterator[t
             raise missing[word]
 
 
-def _chain(known: JobCatalog, at: str, *, any_one: bool) -> list[Archive] | None:
-    """Return the chain to rehearse, FULL first; None if nothing of the job restores."""
+def _chain(known: JobCatalog, at: str, *, any_one: bool) -> list[Archive]:
+    """Return the chain to rehearse, FULL first; NothingMatchesError if nothing of the job restores."""
     by_run = known.by_run
     whole = [links for archive in known.archives if (links := chain(archive, by_run)) is not None]
     if not whole:
-        return None
+        raise NothingMatchesError(f"none of {len(known.archives)} archives restores")
     return random.SystemRandom().choice(whole) if any_one else access.find_chain(known, at)
 
 
-def _hopeless(host: str, known: JobCatalog) -> dict[str, Any]:
-    why = f"none of {len(known.archives)} archives restores"
-    return {"host": host, "job": known.job, "run": None, "outcome": "failed", "why": why}
+def _hopeless(host: str, job: str, why: str) -> dict[str, Any]:
+    return {"host": host, "job": job, "run": None, "outcome": "failed", "why": why}
 
 
 def _record(done: Drill, *, dry: bool) -> dict[str, Any]:
