@@ -121,7 +121,7 @@ def _mysql(folder: Path) -> _Server:
     """MariaDB, else MySQL."""
     data, socket = folder / "data", folder / "socket"
     install, mariadb = _found("mariadb-install-db"), _found("mariadbd")
-    first = ["--no-defaults", f"--datadir={data}"]
+    first = ["--no-defaults", f"--datadir={data}", f"--tmpdir={folder}"]
     if install is not None and mariadb is not None:
         program = mariadb
         make = [install, *first, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
@@ -133,7 +133,7 @@ def _mysql(folder: Path) -> _Server:
         # nothing of what it loads runs by itself, or lies elsewhere (DATA DIRECTORY)
         *("--event-scheduler=OFF", "--skip-symbolic-links", f"--secure-file-priv={data}"),
         *(f"--pid-file={folder}/pid", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0"),
-        *("--max-allowed-packet=1G", f"--tmpdir={folder}"),
+        "--max-allowed-packet=1G",
     ]
     client = MySQLClient(PRIVATE, [f"--socket={socket}", "--user=root"])
     return _Server(
