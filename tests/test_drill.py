@@ -405,7 +405,8 @@ def test_the_server_goes_with_s3nap(mariadb: MariaDB, backups: Backups, scratch:
         assert _until(lambda: begun.exists() or process.poll() is not None)
         assert [words for words in _processes(scratch) if "mariadbd" in words]
         process.send_signal(number)
-        process.wait(_PATIENCE)
+        if not _until(lambda: process.poll() is not None):
+            process.kill()
     assert process.returncode == (-number if number == signal.SIGKILL else Exit.INTERRUPTED)
     assert _until(lambda: not [words for words in _processes(scratch) if "mariadbd" in words])
     assert _until(lambda: not [file for file in scratch.rglob("*") if file.is_file()])
