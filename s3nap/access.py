@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 from s3nap import config, names
-from s3nap.catalog import Catalog, JobCatalog, hosts
+from s3nap.catalog import Catalog, JobCatalog, from_copies, hosts
 from s3nap.cycle import day_number
 from s3nap.errors import NothingMatchesError
 from s3nap.job import Conf, Job
 from s3nap.liveness import Verdict, chain, judge
 from s3nap.manifest import Archive
 from s3nap.sources.table import expanded, job_of
-from s3nap.state import DiffDir
+from s3nap.state import DiffDir, JobState
 from s3nap.storage import Storage
-from s3nap.storage.open import open_storage
+from s3nap.storage.open import canonical, open_storage
 from s3nap.when import choose
 
 
@@ -112,6 +112,13 @@ def find_job(place: Place, wanted: str) -> JobCatalog:
     Raises NothingMatchesError, saying what there is, unless exactly one job is meant.
     """
     known = Catalog(place.storage, place.host).all_jobs()
+    if not known:
+        raise NothingMatchesError(f"{place.storage.url} holds nothing of host {place.host}; {other_hosts(place)}")
+    return named(known, wanted, place.host)
+
+
+def named(known: Mapping[str, JobCatalog], wanted: str, host: str) -> JobCatalog:
+    """Return the one of ``known`` jobs that is meant; NothingMatchesError as ``find_job`` says."""
     if wanted in known:
         return known[wanted]
     matching = [item for name, item in known.items() if wanted in {names.readable(name), *_sources(item)}]
@@ -119,16 +126,25 @@ def find_job(place: Place, wanted: str) -> JobCatalog:
         return matching[0]
     if matching:
         raise NothingMatchesError(f"{wanted} may be any of: {_shown(item.job for item in matching)}: name one of these")
-    if not known:
-        raise NothingMatchesError(f"{place.storage.url} holds nothing of host {place.host}; {other_hosts(place)}")
-    raise NothingMatchesError(f"host {place.host} has no job {wanted}; it has: {_shown(known)}")
+    raise NothingMatchesError(f"host {host} has no job {wanted}; it has: {_shown(known)}")
+
+
+def remembered(conf: Conf) -> dict[str, tuple[JobCatalog, JobState]]:
+    """Return the archives of a conf's host as DiffDir remembers them: without the storage, and without marks."""
+    found: dict[str, tuple[JobCatalog, JobState]] = {}
+    for state in DiffDir.of(conf, canonical(conf["Bucket"]), writable=False).jobs():
+        known = from_copies("", state.manifests)
+        if known.archives:
+            known.job = known.archives[0].manifest.job
+            found[known.job] = known, state
+    return found
 
 
 def _sources(known: JobCatalog) -> set[str]:
     return {archive.manifest.source for archive in known.archives}
 
 
-def _shown(jobs: Iterator[str] | Sequence[str] | dict[str, JobCatalog]) -> str:
+def _shown(jobs: Iterable[str]) -> str:
     return ", ".join(names.readable(job) for job in jobs)
 
 

@@ -166,9 +166,13 @@ class Archiving:
             if keys is not None:
                 keys.add(name, encoded)
             if role == "index":
-                self.state.keep_index(self.run, packed, compression.suffix)
+                self.state.keep(self.run, role, packed, compression.suffix)
             else:
                 packed.unlink()
+        if outcome.listing is not None:
+            packed = work / "listing.packed"
+            compression.pack(outcome.listing, packed)
+            self.state.keep(self.run, "listing", packed, compression.suffix)
 
     def _put(self, role: str, name: str, encoded: Encoded) -> None:
         self.setting.storage.put(self.at.data + name, encoded.body)

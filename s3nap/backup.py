@@ -65,9 +65,7 @@ class Run:
         self._conf = conf
         self._options = options
         self._dry = dry
-        self._diffdir = DiffDir(
-            conf["DiffDir"], f"{storage.url}@{conf['Endpoint'] or ''}", conf["Host"], writable=not dry
-        )
+        self._diffdir = DiffDir.of(conf, storage.url, writable=not dry)
         self._own_paths = _own_paths(conf, storage, options.log_file)
         self._envelope = open_envelope(conf)
         self.warnings = [*self._envelope.warnings, *_missing_programs(conf)]

@@ -70,7 +70,7 @@ class Catalog:
             listed = list(self.storage.list(names.job_prefix(self.host, job)))
         except DeniedError:
             logger.debug("{}: the catalog may not be listed: using the copies in DiffDir", job)
-            return _from_copies(result, copies)
+            return from_copies(job, copies)
         own = [
             (entry, key)
             for entry in listed
@@ -209,7 +209,9 @@ def _parallel(fetch: Callable[[Listed], _T], entries: Sequence[Listed]) -> list[
         return list(pool.map(fetch, entries))
 
 
-def _from_copies(result: JobCatalog, copies: Path | None) -> JobCatalog:
+def from_copies(job: str, copies: Path | None) -> JobCatalog:
+    """Return the archives of a job as far as copies of their manifests tell; marks are not known."""
+    result = JobCatalog(job)
     for path in sorted(copies.glob("*.json")) if copies is not None else ():
         try:
             result.archives.append(Archive(from_json(_copied(path), str(path))))

@@ -101,10 +101,15 @@ def plan(**chosen: Any) -> int:  # noqa: ANN401
 @cli.command(name="list")
 @click.argument("job", required=False)
 @click.option("--all-hosts", is_flag=True, help="Of every host in the bucket.")
+@options.legacy
 @options.as_json
 @options.reading
-def list_(**chosen: Any) -> int:  # noqa: ANN401
+def list_(*, legacy: bool, **chosen: Any) -> int:  # noqa: ANN401
     """List the archives that are stored, and whether each restores."""
+    if legacy:
+        from s3nap import legacyshow  # noqa: PLC0415
+
+        return legacyshow.list_archives(**_with_confs(chosen))
     from s3nap import commands  # noqa: PLC0415
 
     return commands.list_archives(**_with_confs(chosen))
@@ -112,6 +117,70 @@ def list_(**chosen: Any) -> int:  # noqa: ANN401
 
 @cli.command()
 @click.argument("job")
+@click.argument("path", required=False)
+@options.at
+@click.option("-l", "long", is_flag=True, help="Mode, owner, size and time, too.")
+@click.option("-R", "recursive", is_flag=True, help="Everything below.")
+@options.as_json
+@options.opening
+@options.reading
+def ls(**chosen: Any) -> int:  # noqa: ANN401
+    """List what an archive holds in a directory (default: the job's own).
+
+    On the backed-up host at once, from DiffDir; elsewhere with the key.
+    """
+    from s3nap import looking  # noqa: PLC0415
+
+    return looking.ls(**_with_confs(chosen))
+
+
+@cli.command()
+@click.argument("pattern")
+@click.option("--job", "jobs", multiple=True, help="Only in this job; may be given several times.")
+@options.as_json
+@options.opening
+@options.reading
+def find(**chosen: Any) -> int:  # noqa: ANN401
+    """Tell which days hold which versions of the files that match PATTERN.
+
+    PATTERN is as in Exclude: *.conf at any depth, /etc/*.conf there alone.
+    """
+    from s3nap import looking  # noqa: PLC0415
+
+    return looking.find(**_with_confs(chosen))
+
+
+@cli.command()
+@click.argument("job")
+@click.argument("before", metavar="WHEN")
+@click.argument("after", metavar="WHEN")
+@options.as_json
+@options.opening
+@options.reading
+def diff(**chosen: Any) -> int:  # noqa: ANN401
+    """Tell what was added (+), removed (-) and changed (M) from one archive to another."""
+    from s3nap import looking  # noqa: PLC0415
+
+    return looking.diff(**_with_confs(chosen))
+
+
+@cli.command()
+@click.argument("job")
+@click.argument("path", required=False)
+@options.at
+@options.opening
+@options.reading
+def dump(**chosen: Any) -> int:  # noqa: ANN401
+    """Write one file of an archive to standard output; without PATH the archive's whole raw stream."""
+    from s3nap.restoring import dump as act  # noqa: PLC0415
+
+    return act(**_with_confs(chosen))
+
+
+@cli.command()
+@click.argument("job")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@options.choosing
 @click.option(
     "--target", metavar="PATH", help="Directories: an empty or new folder. Databases: write the dump to a file, or -."
 )
@@ -120,23 +189,21 @@ def list_(**chosen: Any) -> int:  # noqa: ANN401
     "--overwrite", is_flag=True, help="Replace existing data; in a folder, what the archive does not hold stays."
 )
 @options.connecting
-@click.option(
-    "--keys",
-    type=click.Path(path_type=Path, exists=True),
-    multiple=True,
-    help="A file of opened keys, where the private key is elsewhere; may be given several times.",
-)
-@click.option(
-    "--passphrase-file", type=click.Path(path_type=Path, exists=True), help="For archives encrypted with a passphrase."
-)
+@options.opening
 @click.option("--numeric-owner", is_flag=True, help="Owners by number, not by name (in a rescue system).")
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Check everything, write nothing.")
+@options.legacy
 @options.reading
-def restore(**chosen: Any) -> int:  # noqa: ANN401
+def restore(*, legacy: bool, **chosen: Any) -> int:  # noqa: ANN401
     """Restore a job as it was, exactly: a directory into a folder, a database into its server.
 
+    With PATHs only these, and what is below them; only the chunks that hold them are fetched.
     Needs the bucket and the private key; neither the old host's conf nor its DiffDir.
     """
+    if legacy:
+        from s3nap import legacyshow  # noqa: PLC0415
+
+        return legacyshow.restore(**_with_confs(chosen))
     from s3nap.restoring import restore as act  # noqa: PLC0415
 
     return act(**_with_confs(chosen))

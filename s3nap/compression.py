@@ -7,11 +7,13 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import zstandard
 
 from s3nap.errors import VerificationError
+from s3nap.storage import Data
 
 _SLICE = 1 << 20
 _GZIP = 31  # zlib's way to ask for gzip members
@@ -55,6 +57,24 @@ class Compression:
             write(machine.compress(data[start : start + _SLICE]))
         write(machine.flush())
 
+    def pack(self, plain: Path, packed: Path) -> None:
+        """Compress a file into another; memory does not grow with it."""
+        machine = self.compressor(self.level)
+        with plain.open("rb") as source, packed.open("wb") as target:
+            while piece := source.read(_SLICE):
+                target.write(machine.compress(memoryview(piece)))
+            target.write(machine.flush())
+
+    def unpack(self, packed: Path) -> Iterator[bytes]:
+        """Yield what was packed, in pieces; VerificationError if the file is damaged."""
+        machine = self.decompressor()
+        try:
+            with packed.open("rb") as source:
+                while piece := source.read(_SLICE):
+                    yield machine.decompress(memoryview(piece))
+        except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError) as error:
+            raise VerificationError(f"{packed}: cannot be decompressed ({self.name}): {error}") from error
+
     def decode(self, data: memoryview, limit: int) -> Iterator[bytes]:
         """Decompress a whole piece; VerificationError if it is damaged or longer than ``limit`` bytes."""
         machine = self.decompressor()
@@ -68,6 +88,25 @@ class Compression:
                 yield piece
         except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError) as error:
             raise VerificationError(f"cannot be decompressed ({self.name}): {error}") from error
+
+
+def gunzipped(pieces: Iterator[Data]) -> Iterator[bytes]:
+    """Decompress a gzip stream of one or more members as it comes; VerificationError if it is damaged or cut off."""
+    machine = zlib.decompressobj(_GZIP)
+    begun = False
+    for piece in pieces:
+        data = bytes(piece)
+        while data:
+            if machine.eof:
+                machine = zlib.decompressobj(_GZIP)
+            begun = True
+            try:
+                yield machine.decompress(data, _SLICE)
+            except zlib.error as error:
+                raise VerificationError(f"is damaged (gzip: {error})") from error
+            data = machine.unconsumed_tail or machine.unused_data
+    if not begun or not machine.eof:
+        raise VerificationError("ends early (gzip): it is cut off")
 
 
 class _Plain:

@@ -86,6 +86,33 @@ def connecting(command: Command) -> Command:
     )
 
 
+def opening(command: Command) -> Command:
+    """Add what opens encrypted archives where gpg alone does not."""
+    return _add(
+        command,
+        click.option(
+            "--keys",
+            type=click.Path(path_type=Path, exists=True),
+            multiple=True,
+            help="A file of opened keys, where the private key is elsewhere; may be given several times.",
+        ),
+        click.option(
+            "--passphrase-file",
+            type=click.Path(path_type=Path, exists=True),
+            help="For archives encrypted with a passphrase.",
+        ),
+    )
+
+
+def choosing(command: Command) -> Command:
+    """Add what chooses files of an archive."""
+    return _add(
+        command,
+        click.option("--include", metavar="PATTERN", multiple=True, help="Only what matches, as Exclude would."),
+        click.option("--exclude", metavar="PATTERN", multiple=True, help="Nothing that matches."),
+    )
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 at = click.option(
     "--at",
@@ -93,4 +120,7 @@ at = click.option(
     metavar="WHEN",
     show_default=True,
     help="A date or time, latest, 3d (ago), slot:3 or a run id.",
+)
+legacy = click.option(
+    "--legacy", is_flag=True, help="What s3napback stored; JOB is its name without slot and type (/etc, MySQL/shop)."
 )

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from s3nap.backup import Result
 from s3nap.errors import Exit
-from s3nap.forecast import Forecast
 from s3nap.liveness import Verdict
 from s3nap.logs import one_line
 from s3nap.manifest import Archive, Manifest
@@ -18,6 +16,9 @@ from s3nap.plan import task_record
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from s3nap.backup import Result
+    from s3nap.forecast import Forecast
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _WIDE = 1000  # columns, where nobody is looking: a pipe must not be wrapped
@@ -146,15 +147,18 @@ def plan_text(plan: Forecast) -> str:
 
 
 def _spans(days: Sequence[date]) -> str:
-    """Write days as ranges of consecutive ones."""
-    spans: list[list[date]] = []
+    return f"{len(days)} days: {spans(days)}" if days else "nothing"
+
+
+def spans(days: Sequence[date]) -> str:
+    """Write days, in their order, with ranges of consecutive ones."""
+    ranges: list[list[date]] = []
     for day in days:
-        if spans and (day - spans[-1][1]).days == 1:
-            spans[-1][1] = day
+        if ranges and (day - ranges[-1][1]).days <= 1:
+            ranges[-1][1] = day
         else:
-            spans.append([day, day])
-    words = [f"{first}" if first == last else f"{first} to {last}" for first, last in spans]
-    return f"{len(days)} days: {', '.join(words)}" if days else "nothing"
+            ranges.append([day, day])
+    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in ranges)
 
 
 def plan_json(plan: Forecast) -> str:
@@ -183,6 +187,16 @@ def restored_text(manifest: Manifest, target: str, written: int, seconds: float)
     when = f"{manifest.day} ({manifest.type}, {manifest.run})"
     what = f"{readable(manifest.job)} of {manifest.host} as of {when}"
     return f"restored {what} to {target}: {size(written)} in {seconds:.1f} s"
+
+
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ("Slot", "Chunks", "Stored")
+) -> str:
+    """Draw a table; columns in ``right`` are numbers."""
+    made = _table(heads, right=set(right))
+    for row in rows:
+        made.add_row(*row)
+    return _drawn(made)
 
 
 def _table(heads: Sequence[str], right: set[str]) -> Table:

@@ -10,7 +10,8 @@
                                   /runs/<run>            noted before the first put, gone when nothing is left to do
                                   /sweeps/<run>          archives whose deletion has begun
                                   /manifests/<run>.json  copies, each below its sha256: manifests never change
-                                  /indexes/<run>.index.zst  listings, so that looking needs neither key nor network
+                                  /indexes/<run>.index.zst    what each archive holds, and what was there then,
+                                  /indexes/<run>.listing.zst  so that looking needs neither key nor network
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from s3nap.errors import LockedError, S3napError
+from s3nap.job import Conf
 from s3nap.names import ArchiveName, component
 
 _MACHINE = re.compile(r"[0-9a-f]{1,64}")
@@ -39,6 +42,11 @@ class DiffDir:
         self.root = root
         self.writable = writable
         self._folder = root / component(storage) / component(host)
+
+    @classmethod
+    def of(cls, conf: Conf, storage: str, *, writable: bool) -> Self:
+        """Return the part that belongs to the host of a conf and to the storage with this URL."""
+        return cls(conf["DiffDir"], f"{storage}@{conf['Endpoint'] or ''}", conf["Host"], writable=writable)
 
     @property
     def machine(self) -> str:
@@ -55,6 +63,11 @@ class DiffDir:
     def job(self, name: str) -> JobState:
         """Return the state of one job."""
         return JobState(self._folder / component(name), writable=self.writable)
+
+    def jobs(self) -> Iterator[JobState]:
+        """Yield the state of every job that anything is remembered of."""
+        folders = sorted(self._folder.iterdir()) if self._folder.is_dir() else []
+        yield from (JobState(folder, writable=self.writable) for folder in folders if folder.is_dir())
 
 
 class JobState:
@@ -83,14 +96,14 @@ class JobState:
         """Copies of manifests."""
         return self.folder / "manifests"
 
-    def index(self, run: str) -> Path | None:
-        """Return the copy of an archive's listing, compressed as the archive is; None if there is none."""
-        return next((self.folder / "indexes").glob(f"{run}.index*"), None)
+    def kept(self, run: str, role: str) -> Path | None:
+        """Return the copy of an archive's ``index`` or ``listing``, compressed as its suffix says; None without."""
+        return next((self.folder / "indexes").glob(f"{run}.{role}*"), None)
 
-    def keep_index(self, run: str, packed: Path, suffix: str) -> None:
-        """Keep a compressed listing."""
+    def keep(self, run: str, role: str, packed: Path, suffix: str) -> None:
+        """Keep an ``index`` or a ``listing``, compressed."""
         make_folder(self.folder / "indexes")
-        packed.replace(self.folder / "indexes" / f"{run}.index{suffix}")
+        packed.replace(self.folder / "indexes" / f"{run}.{role}{suffix}")
 
     def keep_state(self, run: str, state: Path) -> None:
         """Make a new state durable beside the installed one, to wait for the commit."""
@@ -161,9 +174,8 @@ class JobState:
         installed = self.installed()
         if installed is None or installed[0] != run:
             self.pending(run).unlink(missing_ok=True)
-        index = self.index(run)
-        if index is not None:
-            index.unlink()
+        for copy in (self.folder / "indexes").glob(f"{run}.*"):
+            copy.unlink()
 
 
 def _machine_in(path: Path) -> str | None:

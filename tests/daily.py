@@ -12,7 +12,7 @@ from s3nap.catalog import Catalog, JobCatalog
 from s3nap.errors import Exit
 from s3nap.liveness import chain
 from s3nap.manifest import Archive
-from s3nap.restore import KeySource, Reader
+from s3nap.reader import KeySource, Reader
 
 FIRST = date(2026, 3, 1)
 

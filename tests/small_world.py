@@ -18,7 +18,8 @@ from s3nap.cycle import day_number
 from s3nap.liveness import chain
 from s3nap.manifest import Archive
 from s3nap.names import job_name
-from s3nap.restore import KeySource, Reader, restore_tree
+from s3nap.reader import KeySource, Reader
+from s3nap.restore import restore_tree
 from s3nap.state import DiffDir, JobState
 from s3nap.storage import Storage
 from s3nap.storage.local import LocalStorage

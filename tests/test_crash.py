@@ -26,7 +26,7 @@ from s3nap import archiving
 from s3nap.errors import DeniedError, Exit, StorageError
 from s3nap.liveness import chain
 from s3nap.manifest import Type
-from s3nap.restore import KeySource, Reader
+from s3nap.reader import KeySource, Reader
 from s3nap.state import DiffDir, JobState
 from s3nap.storage import Data, Listed, Stored
 from s3nap.storage.local import LocalStorage
@@ -128,7 +128,7 @@ def _assert_mended(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", ["note", "keep_index", "keep_state", "install", "forget", "drop"])
+@pytest.mark.parametrize("step", ["note", "keep", "keep_state", "install", "forget", "drop"])
 def test_a_crash_at_any_step_in_diffdir_loses_nothing(
     stage: Stage, step: str, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -611,6 +611,7 @@ def test_only_one_of_two_processes_works_on_a_job(tmp_path: Path) -> None:
     world.assert_restores({world.runs[0]: tree_of(world.tree)})
 
 
+@pytest.mark.promise("P11", "20 runs at once on a new DiffDir")
 def test_twenty_runs_at_once_make_one_archive(tmp_path: Path) -> None:
     """On a DiffDir without anything in it, too: one run works, nineteen say that it does, and the next day goes on."""
     world = World(tmp_path)

@@ -190,7 +190,7 @@ def back_up(folder: Path, www: Path, project: Path, database: Path) -> Path:
     lines += ["</Cycle>"]
     conf.write_text("\n".join(lines) + "\n")
     for day, content in (("2026-11-21", "old"), ("2026-11-22", "new")):
-        (www / "page").write_text(content)
+        (www / "index.html").write_text(content)
         subprocess.run([sys.executable, "-m", "s3nap", "-q", "-c", conf, "--date", day], check=True)
     return bucket
 
@@ -231,7 +231,7 @@ def test_the_restore_chapter_runs_as_written(tmp_path: Path, gpg_home: GpgHome, 
     subprocess.run(["sh", "-eu", "-c", script], check=True, cwd=strange, env=environment, stdin=subprocess.DEVNULL)
     for restored in (target, Path(f"{target}-by-sh"), Path(f"{target}-by-keys")):
         there = restored / www.relative_to("/")
-        assert (there / "page").read_text() == "new"
+        assert (there / "index.html").read_text() == "new"
         assert (there / "sub").is_dir()
     assert (strange / "app.db").read_bytes() == database.read_bytes()
     uuids = [

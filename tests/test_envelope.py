@@ -21,8 +21,8 @@ from s3nap.compression import COMPRESSIONS
 from s3nap.envelope import Encoded, Envelope, Keys, Opener, Promise, read_passphrase
 from s3nap.errors import Exit, NoKeyError, ProgramError, RecipientError, UsageError, VerificationError
 from s3nap.gpg import Gpg
+from s3nap.reader import KeySource, Reader
 from s3nap.recipients import resolve
-from s3nap.restore import KeySource, Reader
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 _RAW = os.urandom(3000) + bytes(3000)

@@ -32,8 +32,14 @@ LAYERS: Mapping[str, frozenset[str]] = {
         | {"chunks", "envelope", "compression", "gpg", "recipients"}
     ),
     "policy": frozenset({"plan", "forecast"}),
-    "acts": frozenset({"archiving", "dumping", "upkeep", "backup", "restore", "verify"}),
-    "face": frozenset({"access", "when", "report", "commands", "options", "restoring", "cli", "__main__"}),
+    "acts": frozenset(
+        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
+        | {"reader", "contents", "ranges", "picking"}
+        | {"legacy", "legacyread"}
+    ),
+    "face": frozenset(
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "legacyshow", "cli", "__main__"}
+    ),
 }
 
 ONLY_IN = {

@@ -22,7 +22,8 @@ from s3nap.errors import Exit
 from s3nap.liveness import Verdict, chain, judge
 from s3nap.manifest import Archive
 from s3nap.plan import Task
-from s3nap.restore import KeySource, Reader, restore_tree
+from s3nap.reader import KeySource, Reader
+from s3nap.restore import restore_tree
 from s3nap.state import DiffDir
 from s3nap.storage import Storage
 

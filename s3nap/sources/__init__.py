@@ -15,7 +15,8 @@ from s3nap.manifest import Manifest
 class Outcome:
     """What a dump came to, once its stream has been read to the end and every program judged.
 
-    ``state`` and ``index`` are files in the work folder, or None; ``files`` counts what the source held (the whole of
+    ``state``, ``index`` and ``listing`` (what was there; for DiffDir only) are files in the work folder, or None;
+    ``files`` counts what the source held (the whole of
     it, for DIFFs too); ``warnings`` are for people; ``incomplete`` counts what could not be read; ``brake`` is set
     where the source looks so empty that this archive must not push out older ones; ``unmatched`` are the Exclude
     patterns that matched nothing; ``proof`` is what shows that a dump is whole (numbers of tables,
@@ -25,6 +26,7 @@ class Outcome:
 
     state: Path | None = None
     index: Path | None = None
+    listing: Path | None = None
     files: int = 0
     warnings: Sequence[str] = ()
     incomplete: int = 0

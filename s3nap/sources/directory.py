@@ -138,16 +138,16 @@ class DirectoryDump:
         self._check_snapshot()
         absent = {b"/" + _bare(name) for name in (*said.unreadable, *said.vanished)}
         retry = sorted(b"/" + _bare(name) for name in said.unreadable)
-        state = self._work / "state"
-        dirstate.pack(
-            state, snapshot=self._work / "snapshot", census=self._work / "census", retry=retry, missing=sorted(absent)
-        )
+        state, listing, snapshot = (self._work / name for name in ("state", "listing", "snapshot"))
+        dirstate.pack(state, snapshot=snapshot, census=self._work / "census", retry=retry, missing=sorted(absent))
+        dirstate.pack(listing, snapshot=snapshot, census=None, retry=(), missing=sorted(absent))
         doubles = [
             f"{os.fsdecode(path)} shows a directory of this tree again: stored once" for path in self._walk.doubles
         ]
         return Outcome(
             state=state,
             index=self._work / "index",
+            listing=listing,
             files=self._walk.files,
             warnings=doubles,
             incomplete=len(said.unreadable),

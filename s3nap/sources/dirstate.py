@@ -18,10 +18,14 @@ from s3nap.errors import SourceError
 SNAPSHOT, CENSUS, RETRY, MISSING = "snapshot", "census", "retry", "missing"
 
 
-def pack(target: Path, *, snapshot: Path, census: Path, retry: Iterable[bytes], missing: Iterable[bytes]) -> None:
-    """Write a state file."""
+def pack(
+    target: Path, *, snapshot: Path, census: Path | None, retry: Iterable[bytes], missing: Iterable[bytes]
+) -> None:
+    """Write a state file; without ``census`` it is no state, but enough to tell what was there."""
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
         for name, path in ((SNAPSHOT, snapshot), (CENSUS, census)):
+            if path is None:
+                continue
             member = tarfile.TarInfo(name)
             member.size = path.stat().st_size
             with path.open("rb") as file:

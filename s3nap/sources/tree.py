@@ -15,6 +15,7 @@ from s3nap.sources import census, dirstate
 from s3nap.sources.programs import feed
 from s3nap.sources.snapshot import Snapshot
 from s3nap.sources.tarstream import Gate, Member
+from s3nap.storage import Data
 
 
 class Tree:
@@ -39,20 +40,12 @@ class Tree:
         if self._final is None or self._final.has_folder(folder):
             _strip(os.path.join(os.fsencode(self._target), folder))  # noqa: PTH118 - bytes
 
-    def level(self, pieces: Iterator[bytes | bytearray]) -> None:
+    def level(self, pieces: Iterator[Data]) -> None:
         """Extract one level; VerificationError if the gate refuses it, ProgramError if tar fails."""
         self._listings.seek(0)
         self._listings.truncate()
-        attributes = "*" if os.geteuid() == 0 else "user.*"
-        argv = [
-            *("tar", "--extract", "--preserve-permissions", "--acls", "--selinux", "--xattrs"),
-            *(f"--xattrs-include={attributes}", "--file=-"),
-            *([] if self._keep else ["--listed-incremental=/dev/null"]),
-            *(["--numeric-owner"] if self._numeric_owner else []),
-        ]
-        # the target must be tar's working directory: with -C it loses renamed directories (docs/tar.md 1)
-        with _without_setgid(self._target):
-            feed(argv, self._gate.level(pieces), cwd=self._target)
+        options = [] if self._keep else ["--listed-incremental=/dev/null"]
+        extract(self._gate.level(pieces), self._target, *options, numeric_owner=self._numeric_owner)
 
     def _wanted(self) -> _Final:
         if self._state is None:
@@ -118,6 +111,19 @@ class Tree:
     def close(self) -> None:
         """Let go of what was noted."""
         self._listings.close()
+
+
+def extract(stream: Iterator[Data], target: Path, *options: str, numeric_owner: bool) -> None:
+    """Have tar write a stream that the gate has let pass into ``target``; ProgramError if it fails."""
+    attributes = "*" if os.geteuid() == 0 else "user.*"
+    argv = [
+        *("tar", "--extract", "--delay-directory-restore", "--preserve-permissions", "--acls", "--selinux", "--xattrs"),
+        *(f"--xattrs-include={attributes}", "--file=-", *options),
+        *(["--numeric-owner"] if numeric_owner else []),
+    ]
+    # the target must be tar's working directory: with -C it loses renamed directories (docs/tar.md 1)
+    with _without_setgid(target):
+        feed(argv, stream, cwd=target)
 
 
 class _Final:

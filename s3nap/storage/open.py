@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from s3nap.errors import UsageError
 from s3nap.storage import Storage
@@ -25,13 +25,11 @@ def open_storage(  # noqa: PLR0913 (the directives of a conf, by name)
 
     The other parameters concern S3 alone; ``connections`` is how many threads will use the storage at once.
     """
-    parts = urlsplit(url if "://" in url else f"s3://{url}")
-    if parts.query or parts.fragment or parts.scheme not in {"s3", "file"} or not _NAME.fullmatch(parts.netloc):
-        raise UsageError(f"{url}: no storage I know; write s3://bucket, s3://bucket/prefix or file:///path")
+    parts = _checked(url)
     if parts.scheme == "file":
-        return _local(url, parts.netloc, unquote(parts.path))
-    if not parts.netloc:
-        raise UsageError(f"{url}: the bucket's name is missing; write s3://bucket or s3://bucket/prefix")
+        from s3nap.storage.local import LocalStorage  # noqa: PLC0415 (each storage is loaded only when it is used)
+
+        return LocalStorage(Path(unquote(parts.path)))
     # boto3 takes a third of a second to import; who backs up to a disk, or asks for the version, shall not wait for it
     from s3nap.storage.s3 import S3Storage  # noqa: PLC0415 (as said above)
 
@@ -46,9 +44,20 @@ def open_storage(  # noqa: PLR0913 (the directives of a conf, by name)
     )
 
 
-def _local(url: str, host: str, path: str) -> Storage:
-    from s3nap.storage.local import LocalStorage  # noqa: PLC0415 (each storage is loaded only when it is used)
+def canonical(url: str) -> str:
+    """Return the ``url`` that the storage will have, without loading anything; UsageError as above."""
+    parts = _checked(url)
+    if parts.scheme == "file":
+        return f"file://{Path(unquote(parts.path))}"
+    return f"s3://{parts.netloc}/{parts.path.strip('/')}".rstrip("/")
 
-    if host not in {"", "localhost"} or not path.startswith("/"):
+
+def _checked(url: str) -> SplitResult:
+    parts = urlsplit(url if "://" in url else f"s3://{url}")
+    if parts.query or parts.fragment or parts.scheme not in {"s3", "file"} or not _NAME.fullmatch(parts.netloc):
+        raise UsageError(f"{url}: no storage I know; write s3://bucket, s3://bucket/prefix or file:///path")
+    if parts.scheme == "file" and (parts.netloc not in {"", "localhost"} or not unquote(parts.path).startswith("/")):
         raise UsageError(f"{url}: a local storage is file:/// and an absolute path, with three slashes")
-    return LocalStorage(Path(path))
+    if parts.scheme == "s3" and not parts.netloc:
+        raise UsageError(f"{url}: the bucket's name is missing; write s3://bucket or s3://bucket/prefix")
+    return parts
