@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from proxy import Fault, Proxy
 from small_world import World, tree_of
 
 from s3nap.errors import Exit, StorageError, VerificationError
-from s3nap.restore import KeySource, Reader
+from s3nap.reader import KeySource, Reader
 from s3nap.storage import Storage
 from s3nap.storage.patience import DELAYS
 from s3nap.storage.s3 import S3Storage
@@ -84,8 +84,11 @@ def world(tmp_path: Path, rclone_endpoint: dict[str, str], proxy: Proxy) -> Remo
     return made
 
 
+@pytest.mark.promise("P13", "resets, lost answers, 500, 502, 503, HTML, silence at each request of a run")
 @pytest.mark.parametrize("fault", _PASSING.values(), ids=list(_PASSING))
-def test_a_request_that_fails_in_passing_is_done_again(world: Remote, proxy: Proxy, fault: Fault) -> None:
+def test_a_request_that_fails_in_passing_is_done_again(
+    world: Remote, proxy: Proxy, fault: Fault, tried: Callable[[int], None]
+) -> None:
     """Whichever request of a run meets the fault: the archive is made, without a warning, and is whole."""
     step = 4 if fault.kind == "hang" else 1
     for number in range(1, 200, step):
@@ -96,11 +99,13 @@ def test_a_request_that_fails_in_passing_is_done_again(world: Remote, proxy: Pro
         if not proxy.met:
             break
     assert number > 12
+    tried(number // step)
     proxy.clear()
     world.assert_restores({world.runs[-1]: tree_of(world.tree)})
     world.assert_tidy()
 
 
+@pytest.mark.promise("P1", "403 at each request of a run")
 def test_a_refusal_at_any_request_loses_nothing(world: Remote, proxy: Proxy) -> None:
     """403 is not tried again: the run may fail, what there was restores, and the next run leaves nothing behind."""
     refused = 0
@@ -138,6 +143,7 @@ _READING = {
 _REFUSED = {"cut short", "flipped", "flipped in the middle", "refused"}  # who lies once is not asked again
 
 
+@pytest.mark.promise("P8", "answers cut, flipped, slow or missing at each request of a restore")
 @pytest.mark.parametrize("kind", _READING)
 def test_a_restore_is_exact_or_refused(world: Remote, proxy: Proxy, kind: str) -> None:
     """Whichever answer is cut, changed or missing: the tree comes back as it was, or is refused, never changed."""
@@ -167,6 +173,7 @@ def _restored(world: Remote, reader: Reader, links: object) -> object:
     return tree_of(target / str(world.tree).lstrip("/"))
 
 
+@pytest.mark.promise("P13", "no network for a while in mid-upload")
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
 @pytest.mark.parametrize("at", [4, 9])
 def test_an_outage_in_mid_upload_is_ridden_out(

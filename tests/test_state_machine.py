@@ -175,8 +175,11 @@ def _settings(histories: int, steps: int) -> settings:
     )
 
 
+@pytest.mark.promise("P3", "histories made up by hypothesis")
+@pytest.mark.promise("P4", "histories made up by hypothesis")
+@pytest.mark.promise("P5", "histories made up by hypothesis")
 @pytest.mark.parametrize("part", range(_PARTS))
-def test_histories(part: int) -> None:
+def test_histories(part: int, tried: Callable[[int], None]) -> None:
     """Whatever happens: what is restorable restores, nothing is left over, kept too long, or lost from the window."""
     begun, workers = time.monotonic(), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     number = part
@@ -187,6 +190,7 @@ def test_histories(part: int) -> None:
         if time.monotonic() - begun >= SOAK * 60 * workers / _PARTS:
             break
         number = secrets.randbits(64)
+    tried(Machine.tally["histories"])
     sys.stdout.write(f"{dict(Machine.tally)}\n")
     assert not SOAK or Machine.tally["restores"]
 
@@ -198,6 +202,7 @@ def history() -> Iterator[History]:
     end()
 
 
+@pytest.mark.promise("P3", "each kind of rename, day after day")
 @pytest.mark.parametrize("edit", RENAMES, ids=lambda edit: edit.__name__)
 def test_renames(history: History, edit: Edit) -> None:
     """Each kind of rename, day after day and twice a day, with hard links about: every DIFF restores exactly."""
