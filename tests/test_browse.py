@@ -191,6 +191,9 @@ def test_names_and_contents_do_no_harm(world: Daily, base: Path) -> None:
     async def play(pilot: Pilot[None], browser: Browser) -> None:
         await enter_tree(pilot, browser, base / "tree", 1)
         assert shown(browser)[0] == "[red]bold\\x1b[31m\\n\\xff"
+        await pilot.pause()
+        table = browser.query_one(DataTable)
+        assert "[red]bold\\x1b[31m" in "".join(table.render_line(number).text for number in range(4))
         for name, said in (("b.bin", "no text"), ("long.txt", "there is more"), ("[red]bold\\x1b[31m\\n\\xff", "odd")):
             await go(pilot, browser, name)
             await pilot.press("enter")
