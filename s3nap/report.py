@@ -189,6 +189,16 @@ def restored_text(manifest: Manifest, target: str, written: int, seconds: float)
     return f"restored {what} to {target}: {size(written)} in {seconds:.1f} s"
 
 
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ("Slot", "Chunks", "Stored")
+) -> str:
+    """Draw a table; columns in ``right`` are numbers."""
+    made = _table(heads, right=set(right))
+    for row in rows:
+        made.add_row(*row)
+    return _drawn(made)
+
+
 def _table(heads: Sequence[str], right: set[str]) -> Table:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - slow to import, and not needed for JSON
     from rich.table import Table  # noqa: PLC0415 - as above

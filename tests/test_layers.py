@@ -34,10 +34,13 @@ LAYERS: Mapping[str, frozenset[str]] = {
     ),
     "policy": frozenset({"plan", "forecast"}),
     "acts": frozenset(
-        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"} | {"reader", "contents", "ranges", "picking"}
+        {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
+        | {"reader", "contents", "ranges", "picking"}
+        | {"legacy", "legacyread"}
     ),
     "face": frozenset(
-        {"access", "when", "report", "commands", "options", "restoring", "looking", "vouching", "cli", "__main__"}
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "legacyshow"}
+        | {"vouching", "cli", "__main__"}
     ),
 }
 

@@ -40,7 +40,7 @@ class Tree:
         if self._final is None or self._final.has_folder(folder):
             _strip(os.path.join(os.fsencode(self._target), folder))  # noqa: PTH118 - bytes
 
-    def level(self, pieces: Iterator[bytes | bytearray]) -> None:
+    def level(self, pieces: Iterator[Data]) -> None:
         """Extract one level; VerificationError if the gate refuses it, ProgramError if tar fails."""
         self._listings.seek(0)
         self._listings.truncate()
