@@ -34,7 +34,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "policy": frozenset({"plan", "forecast"}),
     "acts": frozenset(
         {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
-        | {"reader", "contents", "ranges", "picking", "remains", "survey", "comparing", "resuming"}
+        | {"reader", "contents", "ranges", "picking", "remains", "survey", "comparing", "resuming", "trimming"}
     ),
     "face": frozenset(
         {
