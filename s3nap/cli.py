@@ -101,10 +101,15 @@ def plan(**chosen: Any) -> int:  # noqa: ANN401
 @cli.command(name="list")
 @click.argument("job", required=False)
 @click.option("--all-hosts", is_flag=True, help="Of every host in the bucket.")
+@options.legacy
 @options.as_json
 @options.reading
-def list_(**chosen: Any) -> int:  # noqa: ANN401
+def list_(*, legacy: bool, **chosen: Any) -> int:  # noqa: ANN401
     """List the archives that are stored, and whether each restores."""
+    if legacy:
+        from s3nap import legacyshow  # noqa: PLC0415
+
+        return legacyshow.list_archives(**_with_confs(chosen))
     from s3nap import commands  # noqa: PLC0415
 
     return commands.list_archives(**_with_confs(chosen))
@@ -188,13 +193,18 @@ def dump(**chosen: Any) -> int:  # noqa: ANN401
 @click.option("--numeric-owner", is_flag=True, help="Owners by number, not by name (in a rescue system).")
 @options.surviving
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Check everything, write nothing.")
+@options.legacy
 @options.reading
-def restore(**chosen: Any) -> int:  # noqa: ANN401
+def restore(*, legacy: bool, **chosen: Any) -> int:  # noqa: ANN401
     """Restore a job as it was, exactly: a directory into a folder, a database into its server.
 
     With PATHs only these, and what is below them; only the chunks that hold them are fetched.
     Needs the bucket and the private key; neither the old host's conf nor its DiffDir.
     """
+    if legacy:
+        from s3nap import legacyshow  # noqa: PLC0415
+
+        return legacyshow.restore(**_with_confs(chosen))
     from s3nap.restoring import restore as act  # noqa: PLC0415
 
     return act(**_with_confs(chosen))

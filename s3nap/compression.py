@@ -13,6 +13,7 @@ from typing import Protocol
 import zstandard
 
 from s3nap.errors import VerificationError
+from s3nap.storage import Data
 
 _SLICE = 1 << 20
 _GZIP = 31  # zlib's way to ask for gzip members
@@ -87,6 +88,25 @@ class Compression:
                 yield piece
         except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError) as error:
             raise VerificationError(f"cannot be decompressed ({self.name}): {error}") from error
+
+
+def gunzipped(pieces: Iterator[Data]) -> Iterator[bytes]:
+    """Decompress a gzip stream of one or more members as it comes; VerificationError if it is damaged or cut off."""
+    machine = zlib.decompressobj(_GZIP)
+    begun = False
+    for piece in pieces:
+        data = bytes(piece)
+        while data:
+            if machine.eof:
+                machine = zlib.decompressobj(_GZIP)
+            begun = True
+            try:
+                yield machine.decompress(data, _SLICE)
+            except zlib.error as error:
+                raise VerificationError(f"is damaged (gzip: {error})") from error
+            data = machine.unconsumed_tail or machine.unused_data
+    if not begun or not machine.eof:
+        raise VerificationError("ends early (gzip): it is cut off")
 
 
 class _Plain:

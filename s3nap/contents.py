@@ -27,27 +27,32 @@ BLOCK = 512
 
 
 class Node(NamedTuple):
-    """A member: its line, the run of the archive that holds it, its bytes in that stream, its size as a file.
+    """A member: its line, the run of the archive that holds it, its bytes there, the line that describes the file.
 
-    ``start`` and ``end`` are offsets in the raw stream, header included; ``size`` is that of the target where the
-    member is a hard link.
+    ``start`` and ``end`` are offsets in the raw stream, header included. ``file`` is the line itself or, of a hard
+    link, that of its target, which has the size and says what it is.
     """
 
     line: Line
     run: str
     start: int
     end: int
-    size: int
+    file: Line
 
     @property
     def kind(self) -> bytes:
-        """The letter that ``ls`` shows: a hard link is a file."""
-        return b"-" if self.line.kind == b"h" else self.line.kind
+        """The letter that ``ls`` shows: a hard link is what its target is."""
+        return self.file.kind
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.file.size
 
     @property
     def link(self) -> bytes:
         """Where a symbolic link points to, else empty."""
-        return self.line.link if self.kind == b"l" else b""
+        return self.file.link if self.kind == b"l" else b""
 
     @property
     def version(self) -> tuple[bytes, ...]:
@@ -172,22 +177,19 @@ class Contents:
         """Return what is wanted of what one archive itself holds, in the order of its stream."""
         if archive.run not in self._nodes:
             found = [node for node in members(archive, self._indexes) if self._wanted(node.line)]
-            sizes = self._sizes(archive, found)
-            self._nodes[archive.run] = [
-                node._replace(size=sizes.get(_target(node.line), 0)) if node.line.kind == b"h" else node
-                for node in found
-            ]
+            files = self._targets(archive, {_target(node.line) for node in found} - {None})
+            self._nodes[archive.run] = [node._replace(file=files.get(_target(node.line), node.file)) for node in found]
         return self._nodes[archive.run]
 
-    def _sizes(self, archive: Archive, found: Sequence[Node]) -> dict[bytes, int]:
-        targets = {_target(node.line) for node in found if node.line.kind == b"h"}
-        if not targets:
+    def _targets(self, archive: Archive, paths: set[bytes | None]) -> dict[bytes | None, Line]:
+        """Return the lines that hard links of one archive lead to."""
+        if not paths:
             return {}
-        return {node.line.path: node.size for node in members(archive, self._indexes) if node.line.path in targets}
+        return {node.line.path: node.line for node in members(archive, self._indexes) if node.line.path in paths}
 
 
-def _target(line: Line) -> bytes:
-    return line.link.removeprefix(b"./")
+def _target(line: Line) -> bytes | None:
+    return line.link.removeprefix(b"./") if line.kind == b"h" else None
 
 
 def members(archive: Archive, indexes: Indexes) -> Iterator[Node]:
@@ -196,10 +198,10 @@ def members(archive: Archive, indexes: Indexes) -> Iterator[Node]:
     before: Line | None = None
     for line in tarindex.read(indexes.index(archive), listing.has):
         if before is not None:
-            yield Node(before, archive.run, before.block * BLOCK, line.block * BLOCK, before.size)
+            yield Node(before, archive.run, before.block * BLOCK, line.block * BLOCK, before)
         before = line
     if before is not None:
-        yield Node(before, archive.run, before.block * BLOCK, archive.manifest.raw_size, before.size)
+        yield Node(before, archive.run, before.block * BLOCK, archive.manifest.raw_size, before)
 
 
 class Listing:

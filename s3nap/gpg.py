@@ -6,11 +6,13 @@ import contextlib
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from s3nap import pipeline
 from s3nap.errors import NoKeyError, ProgramError, VerificationError
+from s3nap.storage import Data
 
 Write = Callable[[bytes], object]
 
@@ -125,6 +127,51 @@ def _filled(program: pipeline.Running, fill: Callable[[Write], None]) -> int:
         program.wait().check()
         raise ProgramError("gpg ended before the message did") from None
     return size
+
+
+def opened(pieces: Iterator[Data]) -> Generator[bytes, None, None]:
+    """Decrypt one message with the user's own keys (agent, smart card) as it streams.
+
+    Raises NoKeyError if no key fits, VerificationError, at its end, if gpg does not decrypt all of it; and what
+    ``pieces`` raises. gpg itself refuses a message without a check of integrity, unless the user's gpg.conf says
+    ``ignore-mdc-error``: then what is inside must prove itself whole.
+    """
+    failures: list[Exception] = []
+    with tempfile.TemporaryFile() as status:
+        argv = ["gpg", *([] if os.isatty(0) else ["--batch", "--no-tty"]), "--status-fd", str(status.fileno())]
+        program = pipeline.start(
+            [*argv, "-o", "-", "--decrypt"], stdin=pipeline.PIPE, stdout=pipeline.PIPE, pass_fds=[status.fileno()]
+        )
+        feeder = threading.Thread(target=_feed, args=(program, pieces, failures))
+        feeder.start()
+        try:
+            with program.ending():
+                while program.stdout is not None and (block := program.stdout.read(1 << 20)):
+                    yield block
+                ended = program.wait()
+        finally:
+            feeder.join()
+        if failures:
+            raise failures[0]
+        said = os.pread(status.fileno(), 1 << 16, 0).split()
+    if b"NO_SECKEY" in said and b"DECRYPTION_OKAY" not in said:
+        raise NoKeyError(f"does not open with the keys at hand: {ended.describe()}")
+    if ended.status != 0 or said.count(b"DECRYPTION_OKAY") != 1:
+        raise VerificationError(f"gpg does not decrypt all of it: {ended.describe()}")
+
+
+def _feed(program: pipeline.Running, pieces: Iterator[Data], failures: list[Exception]) -> None:
+    """Write to a program that somebody else reads from; a program that has ended is that one's business."""
+    try:
+        for piece in pieces:
+            program.write(piece)
+    except (BrokenPipeError, ValueError):
+        return
+    except Exception as error:  # noqa: BLE001 - raised again by who reads
+        failures.append(error)
+    finally:
+        with contextlib.suppress(OSError):
+            program.close_stdin()
 
 
 def check_status(status: int) -> None:

@@ -20,7 +20,7 @@ from s3nap.catalog import Catalog, JobCatalog
 from s3nap.commands import logging, only_place
 from s3nap.contents import Contents, Indexes, KeptIndexes, Node, StoredIndexes, Wanted
 from s3nap.envelope import read_passphrase
-from s3nap.errors import Exit, NothingMatchesError, UsageError
+from s3nap.errors import Exit, NothingMatchesError, SourceError, UsageError, VerificationError
 from s3nap.job import Conf
 from s3nap.liveness import chain
 from s3nap.logs import one_line
@@ -42,6 +42,7 @@ class Outlook:
         self._stack = ExitStack()
         self.conf: Conf | None = None
         self._remembered: dict[str, Any] = {}
+        self._contents: dict[tuple[str, type], Contents] = {}
         if len(confs) == 1 and not options["bucket"]:
             self.conf = config.load(confs[0], on_this_host=False)
             if options["host"] in {None, self.conf["Host"]}:
@@ -89,13 +90,19 @@ class Outlook:
             raise UsageError(f"{readable(found.job)} is no tree of files: there is nothing to look into")
         return found
 
-    def indexes(self, job: str, links: Sequence[Archive]) -> Indexes:
-        """Return where the indexes of a chain are to be had."""
+    def contents(self, job: str, links: Sequence[Archive], wanted: Wanted) -> dict[bytes, Node]:
+        """Return what is wanted of a chain; what one command wants of a job must stay the same."""
         if job in self._remembered:
             kept = KeptIndexes(self._remembered[job][1])
             if kept.has(links):
-                return kept
-        return self._stored
+                try:
+                    return self._of(job, kept, wanted).of(links)
+                except (SourceError, VerificationError) as error:
+                    logger.warning("{}: DiffDir's copy cannot be used, so the storage is asked: {}", job, error)
+        return self._of(job, self._stored, wanted).of(links)
+
+    def _of(self, job: str, indexes: Indexes, wanted: Wanted) -> Contents:
+        return self._contents.setdefault((job, type(indexes)), Contents(indexes, wanted))
 
 
 def _is_tree(archive: Archive) -> bool:
@@ -120,7 +127,7 @@ def ls(  # noqa: PLR0913 - what the command line says
         manifest = links[-1].manifest
         base = bare(path if path is not None else manifest.source)
         wanted = _Below(base, deep=recursive)
-        nodes = Contents(outlook.indexes(known.job, links), wanted).of(links)
+        nodes = outlook.contents(known.job, links, wanted)
         logger.info("{} as of {} ({})", readable(manifest.job), manifest.day, manifest.run)
     there = nodes.pop(base, None)
     if there is None and not nodes:
@@ -211,18 +218,18 @@ def find(
 
 
 def _versions(outlook: Outlook, known: JobCatalog, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    """Yield a record for each path of a job that matches, with its versions and the days they are in."""
+    """Yield a record for each path of a job that matches, with its versions and the days they are in.
+
+    What a DIFF stores again is another version, be its size and time the same; a FULL stores all again.
+    """
     by_run = known.by_run
     chains = [links for each in known.archives if _is_tree(each) and (links := chain(each, by_run)) is not None]
     found: dict[bytes, list[tuple[Node, list[Archive]]]] = {}
-    contents: dict[type, Contents] = {}
     for links in chains:
-        indexes = outlook.indexes(known.job, links)
-        looked = contents.setdefault(type(indexes), Contents(indexes, wanted))
-        for path, node in looked.of(links).items():
+        for path, node in outlook.contents(known.job, links, wanted).items():
             versions = found.setdefault(path, [])
-            if versions and versions[-1][0].version == node.version:
-                versions[-1][1].append(links[-1])
+            if versions and versions[-1][0].version == node.version and node.run in {versions[-1][0].run, links[0].run}:
+                versions[-1] = (node, [*versions[-1][1], links[-1]])
             else:
                 versions.append((node, [links[-1]]))
     for path in sorted(found):
@@ -250,7 +257,7 @@ def diff(
     with Outlook(confs, options) as outlook:
         known = outlook.job(job)
         ends = [access.find_chain(known, when) for when in (before, after)]
-        old, new = (Contents(outlook.indexes(known.job, links)).of(links) for links in ends)
+        old, new = (outlook.contents(known.job, links, lambda _line: True) for links in ends)
     record: dict[str, Any] = {"job": known.job, "from": ends[0][-1].run, "to": ends[1][-1].run}
     record["added"] = [_record(new[path]) for path in sorted(new.keys() - old.keys())]
     record["removed"] = [_record(old[path]) for path in sorted(old.keys() - new.keys())]
@@ -258,6 +265,11 @@ def diff(
         {"path": "/" + os.fsdecode(path), "before": _record(old[path]), "after": _record(new[path])}
         for path in sorted(old.keys() & new.keys())
         if _differ(old[path], new[path])
+    ]
+    record["rewritten"] = [
+        _record(new[path])
+        for path in sorted(old.keys() & new.keys())
+        if new[path].kind != b"d" and not _differ(old[path], new[path]) and _again(old[path], new[path], ends)
     ]
     click.echo(report.document(record) if as_json else _diff_text(record))
     return Exit.DONE
@@ -270,6 +282,11 @@ def _differ(old: Node, new: Node) -> bool:
     return old.version != new.version
 
 
+def _again(old: Node, new: Node, ends: Sequence[Sequence[Archive]]) -> bool:
+    """Was it stored again by a DIFF, with the same size and time? Then only its contents could tell what changed."""
+    return new.run not in {old.run, ends[1][0].run}
+
+
 def _diff_text(record: Mapping[str, Any]) -> str:
     lines = []
     for sign, kind in (("+", "added"), ("-", "removed")):
@@ -277,6 +294,10 @@ def _diff_text(record: Mapping[str, Any]) -> str:
     lines += [
         one_line(f"M {each['path']}  {report.size(each['before']['size'])} -> {report.size(each['after']['size'])}")
         for each in record["changed"]
+    ]
+    lines += [
+        one_line(f"? {each['path']}  {report.size(each['size'])}, stored again with the same size and time")
+        for each in record["rewritten"]
     ]
     sums = {
         kind: f"{len(record[kind])} {kind} ({report.size(sum(each['size'] for each in record[kind]))})"

@@ -135,3 +135,6 @@ at = click.option(
     show_default=True,
     help="A date or time, latest, 3d (ago), slot:3 or a run id.",
 )
+legacy = click.option(
+    "--legacy", is_flag=True, help="What s3napback stored; JOB is its name without slot and type (/etc, MySQL/shop)."
+)

@@ -117,9 +117,11 @@ def pick(links: Sequence[Archive], indexes: Indexes, selection: Selection) -> Pi
             raise NothingMatchesError(_nothing(path, links, indexes))
     if not nodes:
         raise NothingMatchesError(f"archive {links[-1].run} holds nothing that matches")
-    ways = {folder for path in nodes for folder in above(path)} - set(nodes)
+    brought = _brought(nodes, links, indexes)
+    paths = [*nodes, *(node.line.path for node in brought)]
+    ways = {folder for path in paths for folder in above(path)} - set(nodes)
     parents = [found[folder].line for folder in sorted(ways) if folder in found]
-    return Picked(nodes=nodes, brought=_brought(nodes, links, indexes), parents=parents)
+    return Picked(nodes=nodes, brought=brought, parents=parents)
 
 
 def above(path: bytes) -> Iterator[bytes]:

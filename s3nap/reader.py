@@ -114,14 +114,15 @@ class Reader:
         manifest = archive.manifest
         marks = sorted((mark for mark in archive.marks if _KEYS_MARK.fullmatch(mark)), key=_keys_number, reverse=True)
         keys = [f"{CATALOG}/{manifest.at.folder}/{manifest.run}.{mark}" for mark in marks]
+        passphrase = self._source.passphrase if manifest.encryption.method == "passphrase" else None
         failure: NoKeyError | VerificationError | None = None
         for key in keys:
             try:
-                return Keys(self._opener.gpg.open_envelope(self._get(key), self._source.passphrase))
+                return Keys(self._opener.gpg.open_envelope(self._get(key), passphrase))
             except (NoKeyError, VerificationError) as error:
                 failure = failure or error
         try:
-            return Keys(self._opener.gpg.open_envelope(self._plain(manifest, "keys"), self._source.passphrase))
+            return Keys(self._opener.gpg.open_envelope(self._plain(manifest, "keys"), passphrase))
         except NoKeyError as error:
             raise NoKeyError(f"{manifest.job}, archive {manifest.run}: {_who(manifest)}; {failure or error}") from error
 

@@ -147,10 +147,10 @@ class Remains:
         names = set(self._names(level.state)) if level.state is not None else None
         with self._stream(opened) as stream:
             scan = Scan(stream, offsets[-1], holes, lambda path: names is None or path_hash(path) in names)
-            found = [Node(each.line, level.archive.run, each.start, each.end, each.line.size) for each in scan]
-        sizes = {node.line.path: node.size for node in found}
+            found = [Node(each.line, level.archive.run, each.start, each.end, each.line) for each in scan]
+        files = {node.line.path: node.line for node in found}
         return [
-            node._replace(size=sizes.get(link_target(node.line), 0)) if node.line.kind == b"h" else node
+            node._replace(file=files.get(link_target(node.line), node.line)) if node.line.kind == b"h" else node
             for node in found
         ]
 

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from s3nap.backup import Result
 from s3nap.errors import Exit
-from s3nap.forecast import Forecast
 from s3nap.liveness import Verdict
 from s3nap.logs import one_line
 from s3nap.manifest import Archive, Manifest
@@ -18,6 +16,9 @@ from s3nap.plan import task_record
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from s3nap.backup import Result
+    from s3nap.forecast import Forecast
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _WIDE = 1000  # columns, where nobody is looking: a pipe must not be wrapped
@@ -186,6 +187,16 @@ def restored_text(manifest: Manifest, target: str, written: int, seconds: float)
     when = f"{manifest.day} ({manifest.type}, {manifest.run})"
     what = f"{readable(manifest.job)} of {manifest.host} as of {when}"
     return f"restored {what} to {target}: {size(written)} in {seconds:.1f} s"
+
+
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ("Slot", "Chunks", "Stored")
+) -> str:
+    """Draw a table; columns in ``right`` are numbers."""
+    made = _table(heads, right=set(right))
+    for row in rows:
+        made.add_row(*row)
+    return _drawn(made)
 
 
 def _table(heads: Sequence[str], right: set[str]) -> Table:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
-
-from dateutil import parser
+from typing import Protocol
 
 from s3nap.errors import NothingMatchesError, UsageError
-from s3nap.manifest import Archive, Manifest
+from s3nap.manifest import Archive
 
 _AGO = re.compile(r"(\d+)([mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -20,12 +19,36 @@ _TIME = re.compile(rf"({_DAY.pattern})([T ].+)?")
 _FORMS = "a date (2026-11-21: made for that day or before), a time, latest, 3d (ago), slot:3 or a run id"
 
 
+class Dated(Protocol):
+    """What ``WHEN`` can be said of: a manifest, or an archive of the original."""
+
+    @property
+    def run(self) -> str:
+        """Id of the run; empty where there were none."""
+        ...
+
+    @property
+    def slot(self) -> int:
+        """Number of the slot."""
+        ...
+
+    @property
+    def day(self) -> date:
+        """The day that it was made for."""
+        ...
+
+    @property
+    def started(self) -> datetime:
+        """When that began, with its zone."""
+        ...
+
+
 def choose(archives: Sequence[Archive], when: str, now: datetime) -> Archive:
     """Return the newest of ``archives`` that ``when`` allows.
 
     Raises UsageError if ``when`` is of no known form, NothingMatchesError if no archive matches.
     """
-    allowed = _rule(when, now)
+    allowed = rule(when, now)
     matching = [archive for archive in archives if allowed(archive.manifest)]
     if not matching:
         have = f"the oldest is {archives[0].run}" if archives else "there is none at all"
@@ -33,17 +56,18 @@ def choose(archives: Sequence[Archive], when: str, now: datetime) -> Archive:
     return max(matching, key=lambda archive: archive.run)
 
 
-def _rule(when: str, now: datetime) -> Callable[[Manifest], bool]:
+def rule(when: str, now: datetime) -> Callable[[Dated], bool]:
+    """Return what tells whether ``when`` allows an archive; UsageError if it is of no known form."""
     if when == "latest":
         return lambda _: True
     if when.startswith("slot:"):
-        return lambda manifest: when == f"slot:{manifest.slot}"
+        return lambda item: when == f"slot:{item.slot}"
     if _RUN.fullmatch(when):
-        return lambda manifest: manifest.run == when
+        return lambda item: item.run == when
     limit = _limit(when, now)
     if isinstance(limit, datetime):
-        return lambda manifest: manifest.started <= limit
-    return lambda manifest: manifest.day <= limit
+        return lambda item: item.started <= limit
+    return lambda item: item.day <= limit
 
 
 def _limit(when: str, now: datetime) -> datetime | date:
@@ -52,6 +76,8 @@ def _limit(when: str, now: datetime) -> datetime | date:
         if match := _AGO.fullmatch(when):
             return now - int(match[1]) * _UNITS[match[2]]
         if _TIME.fullmatch(when):
+            from dateutil import parser  # noqa: PLC0415 - slow to import, and seldom needed
+
             found = parser.isoparse(when)
             if _DAY.fullmatch(when):
                 return found.date()

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from s3nap.errors import NoSuchObjectError, StorageError
 from s3nap.storage import Data, Listed, Storage, Stored
-from s3nap.storage.keys import checked_key
+from s3nap.storage.keys import checked_key, foreign_key
 
 _T = TypeVar("_T")
 
@@ -40,7 +40,7 @@ class MemoryStorage:
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         with self._lock:
-            if checked_key(key) not in self.objects:
+            if foreign_key(key) not in self.objects:
                 raise NoSuchObjectError(f"{key}: there is no such object")
             content = self.objects[key][0]
         return content[start:] if length is None else content[start : start + length]

@@ -35,21 +35,11 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "acts": frozenset(
         {"archiving", "dumping", "upkeep", "backup", "restore", "verify"}
         | {"reader", "contents", "ranges", "picking", "remains", "survey", "comparing", "resuming", "trimming"}
+        | {"legacy", "legacyread"}
     ),
     "face": frozenset(
-        {
-            "access",
-            "when",
-            "report",
-            "commands",
-            "options",
-            "restoring",
-            "intofolder",
-            "salvaging",
-            "looking",
-            "cli",
-            "__main__",
-        }
+        {"access", "when", "report", "commands", "options", "restoring", "looking", "legacyshow", "cli", "__main__"}
+        | {"intofolder", "salvaging"}
     ),
 }
 

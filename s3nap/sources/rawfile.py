@@ -10,6 +10,7 @@ from typing import IO
 
 from s3nap.errors import UsageError
 from s3nap.manifest import Manifest
+from s3nap.storage import Data
 
 
 class FileLoader:
@@ -35,6 +36,10 @@ class FileLoader:
 
     def level(self, _manifest: Manifest, pieces: Iterator[bytes | bytearray]) -> None:
         """Append one stream."""
+        self.append(pieces)
+
+    def append(self, pieces: Iterator[Data]) -> None:
+        """Write what comes, after what came before."""
         if self._out is None:
             self._out = self._open()
         for piece in pieces:
@@ -48,6 +53,10 @@ class FileLoader:
 
     def finish(self, _manifest: Manifest) -> str:
         """Give the file its name."""
+        return self.close()
+
+    def close(self) -> str:
+        """Give the file its name, and say where it is."""
         if self._out is not None:
             self._out.flush()
         if self._target is None:

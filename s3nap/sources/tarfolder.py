@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from s3nap.sources.tarheader import BLOCK
 from s3nap.sources.tarindex import Line
-from s3nap.sources.tarstream import BLOCK
 
 _LETTERS = b"rwxrwxrwx"
 _SPECIAL = ((2, 0o4000, b"sS"), (5, 0o2000, b"sS"), (8, 0o1000, b"tT"))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from s3nap.errors import VerificationError
 
 _LINE = re.compile(
-    rb"block (\d+): (.)(.{9})[.+@ ]? *(.+?) +(\d+|\d+,\d+) (?=-?\d+-\d\d-\d\d \d\d:\d\d:\d\d|-?\d+ )", re.DOTALL
+    rb"block (\d+): (.)(.{9})[.+*@ ]? *(.+?) +(\d+|\d+,\d+) (?=-?\d+-\d\d-\d\d \d\d:\d\d:\d\d|-?\d+ )", re.DOTALL
 )
 _TIME = re.compile(rb"-?\d+-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?|-?\d+")
 _TIME_COLUMN = 18  # tar's own, until a longer time comes
@@ -55,7 +55,9 @@ class Line(NamedTuple):
             moment = datetime.fromisoformat(whole).replace(tzinfo=UTC)
         except ValueError:
             return 0
-        return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
+        seconds, nanoseconds = int(moment.timestamp()), int(fraction.ljust(9, "0"))
+        # before 1970 tar writes the fraction away from zero, as it does the seconds
+        return seconds * 10**9 + (nanoseconds if seconds >= 0 else -nanoseconds)
 
     @property
     def is_folder(self) -> bool:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import IO, NamedTuple
 
 from s3nap.errors import VerificationError
+from s3nap.sources.tarheader import BLOCK, number, padded, pax_records
 from s3nap.sources.tarindex import Line
-from s3nap.sources.tarstream import BLOCK, member_of, number, padded, pax_records
+from s3nap.sources.tarstream import member_of
 
 Span = tuple[int, int]
 

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from s3nap.errors import VerificationError
+from s3nap.sources.tarheader import BLOCK, PAX, PieceReader, bounded, number, padded, pax_records, whole
+from s3nap.storage import Data
 
-BLOCK = 512
 _REGULAR, _HARD, _SYMBOLIC, _DIRECTORY = b"0", b"1", b"2", b"5"
 _KNOWN = {_REGULAR, _HARD, _SYMBOLIC, _DIRECTORY, b"3", b"4", b"6"}  # and devices, FIFOs
-_PAX = b"x"
-_HEADER_LIMIT = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +52,32 @@ class Gate:
         self._links: set[bytes] = set()
         self._folders: set[bytes] = set()
 
-    def level(self, pieces: Iterator[bytes | bytearray]) -> Iterator[bytes | memoryview]:
+    def relinked(self, links: set[bytes]) -> None:
+        """Take these for all links of the tree: directories in it were renamed."""
+        self._links = links
+
+    def level(self, pieces: Iterator[Data]) -> Iterator[bytes | memoryview]:
         """Yield the stream of one level, each member's header only after it has been judged.
 
         Raises VerificationError on the first member that must not be extracted.
         """
-        reader = _Reader(pieces)
+        reader = PieceReader(pieces)
         yield from self._members(reader)
         yield bytes(BLOCK)
         yield from reader.rest()
 
-    def members(self, pieces: Iterator[bytes | bytearray | memoryview]) -> Iterator[bytes | memoryview]:
+    def members(self, pieces: Iterator[Data]) -> Iterator[bytes | memoryview]:
         """Yield the members of a stream, as ``level`` does, but neither its end mark nor what follows."""
-        yield from self._members(_Reader(pieces))
+        yield from self._members(PieceReader(pieces))
 
-    def _members(self, reader: _Reader) -> Iterator[bytes | memoryview]:
+    def _members(self, reader: PieceReader) -> Iterator[bytes | memoryview]:
         self._folders = set()
         pax: dict[bytes, bytes] = {}
         before: list[bytes] = []
-        while (header := _whole(reader.take(BLOCK))).count(0) != BLOCK:
+        while (header := whole(reader.take(BLOCK))).count(0) != BLOCK:
             kind, size = header[156:157], number(header[124:136])
-            if kind == _PAX:
-                body = reader.take(padded(_bounded(size)))
+            if kind == PAX:
+                body = reader.take(padded(bounded(size)))
                 pax = pax_records(body[:size])
                 before = [header, body]
                 continue
@@ -130,86 +133,6 @@ class Gate:
             shown = name.decode(errors="backslashreplace")
             raise VerificationError(f"holds a rename record, which s3nap never stores: {shown}")
         self._listed(name, dumpdir)
-
-
-class _Reader:
-    """A stream of pieces, taken in other sizes."""
-
-    def __init__(self, pieces: Iterator[bytes | bytearray | memoryview]) -> None:
-        self._pieces = pieces
-        self._held = memoryview(b"")
-
-    def _some(self) -> memoryview:
-        while not self._held:
-            piece = next(self._pieces, None)
-            if piece is None:
-                break
-            self._held = memoryview(piece)
-        return self._held
-
-    def take(self, size: int) -> bytes:
-        parts = [bytes(part) for part in self.copy(size)]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def copy(self, size: int) -> Iterator[memoryview]:
-        while size > 0:
-            held = self._some()
-            if not held:
-                return
-            part = held[:size]
-            self._held = held[len(part) :]
-            size -= len(part)
-            yield part
-
-    def rest(self) -> Iterator[memoryview]:
-        while held := self._some():
-            self._held = memoryview(b"")
-            yield held
-
-
-def _whole(header: bytes) -> bytes:
-    if len(header) != BLOCK:
-        raise VerificationError("ends before tar's end mark: it is cut off")
-    return header
-
-
-def padded(size: int) -> int:
-    """Return what a member's data of so many bytes takes in the stream."""
-    return -(-size // BLOCK) * BLOCK
-
-
-def _bounded(size: int) -> int:
-    if size > _HEADER_LIMIT:
-        raise VerificationError(f"holds a tar header of {size} bytes")
-    return size
-
-
-def number(text: bytes) -> int:
-    """Read a number of a header; VerificationError if it is none."""
-    if text[:1] == b"\x80":
-        return int.from_bytes(text[1:], "big")
-    try:
-        return int(text.strip(b" \0") or b"0", 8)
-    except ValueError as error:
-        raise VerificationError("holds a damaged tar header") from error
-
-
-def pax_records(body: bytes) -> dict[bytes, bytes]:
-    """Parse records of the form ``<length> <key>=<value>`` and a newline."""
-    records: dict[bytes, bytes] = {}
-    position = 0
-    while position < len(body):
-        space = body.find(b" ", position)
-        try:
-            length = int(body[position:space])
-            key, equals, value = body[space + 1 : position + length - 1].partition(b"=")
-        except ValueError as error:
-            raise VerificationError("holds a damaged pax header") from error
-        if not equals or length <= 0 or body[position + length - 1 : position + length] != b"\n":
-            raise VerificationError("holds a damaged pax header")
-        records[key] = value
-        position += length
-    return records
 
 
 def member_of(header: bytes, pax: dict[bytes, bytes], size: int) -> Member:

@@ -50,7 +50,7 @@ class Tree:
             self._way.check(member.bare, folder=member.type == b"5")
         return True
 
-    def level(self, pieces: Iterator[bytes | bytearray]) -> None:
+    def level(self, pieces: Iterator[Data]) -> None:
         """Extract one level; VerificationError if the gate refuses it, ProgramError if tar fails."""
         self._listings.seek(0)
         self._listings.truncate()
@@ -112,7 +112,7 @@ def extract(stream: Iterator[Data], target: Path, *options: str, numeric_owner: 
     """Have tar write a stream that the gate has let pass into ``target``; ProgramError if it fails."""
     attributes = "*" if os.geteuid() == 0 else "user.*"
     argv = [
-        *("tar", "--extract", "--preserve-permissions", "--acls", "--selinux", "--xattrs"),
+        *("tar", "--extract", "--delay-directory-restore", "--preserve-permissions", "--acls", "--selinux", "--xattrs"),
         *(f"--xattrs-include={attributes}", "--file=-", *options),
         *(["--numeric-owner"] if numeric_owner else []),
     ]

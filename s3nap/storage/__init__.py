@@ -53,7 +53,10 @@ class Storage(Protocol):
         ...
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
-        """Return the object, or ``length`` bytes of it from ``start`` (fewer at its end)."""
+        """Return the object, or ``length`` bytes of it from ``start`` (fewer at its end).
+
+        Where keys are no paths (S3), a key may have empty components here: other programs stored under such.
+        """
         ...
 
     def list(self, prefix: str) -> Iterator[Listed]:

@@ -1,4 +1,7 @@
-"""What a key may look like: every storage refuses the same ones, before it does anything."""
+"""What a key may look like: every storage refuses the same ones, before it does anything.
+
+Where keys are no paths, more may be read than written: other programs stored under keys that begin with ``/``.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,15 @@ def checked_key(key: str) -> str:
             f"{key!a} is no key of an object: keys are relative, without empty, '.' or '..' components; "
             "look at who wrote it"
         )
+    return key
+
+
+def foreign_key(key: str) -> str:
+    """Return a key that is only read, from a storage whose keys are no paths; empty components are harmless there.
+
+    Raises ``StorageError`` for any other key that ``checked_key`` refuses.
+    """
+    checked_key("/".join(filter(None, key.split("/"))))
     return key
 
 

@@ -27,7 +27,7 @@ from s3nap.errors import BucketError, DeniedError, NoSuchObjectError, StorageErr
 from s3nap.storage import Data, Listed, Stored
 from s3nap.storage.body import Body
 from s3nap.storage.keyfile import read_key_file
-from s3nap.storage.keys import checked_key
+from s3nap.storage.keys import checked_key, foreign_key
 from s3nap.storage.s3codes import DENIED, passes, refusal
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class S3Storage:
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         """Return an object or a part of it; a body that breaks off is asked for again."""
-        name = self._prefix + checked_key(key)
+        name = self._prefix + foreign_key(key)
         # S3 has no range of nothing
         end = "" if length is None else str(start + max(length, 1) - 1)
         part: dict[str, Any] = {"Range": f"bytes={start}-{end}"} if start or end else {}
