@@ -611,7 +611,6 @@ def test_only_one_of_two_processes_works_on_a_job(tmp_path: Path) -> None:
     world.assert_restores({world.runs[0]: tree_of(world.tree)})
 
 
-@pytest.mark.promise("P11", "20 runs at once on a new DiffDir")
 def test_twenty_runs_at_once_make_one_archive(tmp_path: Path) -> None:
     """On a DiffDir without anything in it, too: one run works, nineteen say that it does, and the next day goes on."""
     world = World(tmp_path)

@@ -88,13 +88,11 @@ def _damaged(world: World, damage: Callable[[bytes, int], bytes], positions: Cal
     return done
 
 
-@pytest.mark.promise("P8", "a bit flipped in each region of each object")
 def test_a_flipped_bit_anywhere_is_refused(world: World, tried: Callable[[int], None]) -> None:
     """In each region of each object: 12, 13 or 14, or the exact tree where nothing that matters was hit."""
     tried(_damaged(world, lambda good, at: good[:at] + bytes([good[at] ^ (1 << at % 8)]) + good[at + 1 :], _positions))
 
 
-@pytest.mark.promise("P8", "an object cut, extended or all zeros")
 @pytest.mark.parametrize("kind", ["cut", "longer", "zeros"])
 def test_an_object_cut_extended_or_emptied_is_refused(world: World, kind: str) -> None:
     """A length that differs, or all zeros of the right length, are no data."""
@@ -106,7 +104,6 @@ def test_an_object_cut_extended_or_emptied_is_refused(world: World, kind: str) -
     _damaged(world, damages[kind], lambda size: [size // 2, size - 1] if kind == "cut" else [0])
 
 
-@pytest.mark.promise("P8", "objects of another archive")
 def test_objects_of_another_archive_are_refused(world: World) -> None:
     """Chunks, tables and keys that are good, but of the other archive: a storage that mixes them up is found out."""
     run, wanted = world.runs[-1], tree_of(world.tree)

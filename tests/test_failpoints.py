@@ -188,7 +188,6 @@ _PLACES = {
 }
 
 
-@pytest.mark.promise("P1", "killed at a step of a run: FULL, DIFF, MySQL, PostgreSQL, Subversion; folder, S3")
 @pytest.mark.parametrize("kind", _PLACES)
 def test_dying_at_any_step_loses_nothing(
     tmp_path: Path,
@@ -229,7 +228,6 @@ def _well(place: Place) -> None:
     assert place.run(force=True) == []
 
 
-@pytest.mark.promise("P1", "ENOSPC or EIO at a step of a run")
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["ENOSPC", "EIO"])
 def test_a_disk_that_fails_at_any_step_fails_the_run_and_no_more(
     tmp_path: Path, number: int, tried: Callable[[int], None]
@@ -256,7 +254,6 @@ def test_a_disk_that_fails_at_any_step_fails_the_run_and_no_more(
     tried(len(_points(count, _DISK_SAMPLE)))
 
 
-@pytest.mark.promise("P17", "killed, ENOSPC or EIO at a step of a restore")
 @pytest.mark.parametrize("number", [0, errno.ENOSPC, errno.EIO], ids=["killed", "ENOSPC", "EIO"])
 def test_a_restore_that_fails_at_any_step_is_no_success(
     tmp_path: Path, number: int, tried: Callable[[int], None]
@@ -307,7 +304,6 @@ def _link(world: World) -> None:
     world.tree.symlink_to("elsewhere")
 
 
-@pytest.mark.promise("P17", "a tar that dies, or does nothing, while it extracts")
 @pytest.mark.parametrize("what", [World.fill, _single_file, _link], ids=["tree", "file", "link"])
 @pytest.mark.parametrize("kind", _TARS)
 def test_a_tar_that_fails_to_extract_is_no_success(

@@ -113,6 +113,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "resuming",
             "secondlook",
             "survey",
+            "trimming",
             "upkeep",
             "verify",
             "vitals",

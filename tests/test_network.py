@@ -84,7 +84,6 @@ def world(tmp_path: Path, rclone_endpoint: dict[str, str], proxy: Proxy) -> Remo
     return made
 
 
-@pytest.mark.promise("P13", "resets, lost answers, 500, 502, 503, HTML, silence at each request of a run")
 @pytest.mark.parametrize("fault", _PASSING.values(), ids=list(_PASSING))
 def test_a_request_that_fails_in_passing_is_done_again(
     world: Remote, proxy: Proxy, fault: Fault, tried: Callable[[int], None]
@@ -105,7 +104,6 @@ def test_a_request_that_fails_in_passing_is_done_again(
     world.assert_tidy()
 
 
-@pytest.mark.promise("P1", "403 at each request of a run")
 def test_a_refusal_at_any_request_loses_nothing(world: Remote, proxy: Proxy) -> None:
     """403 is not tried again: the run may fail, what there was restores, and the next run leaves nothing behind."""
     refused = 0
@@ -143,7 +141,6 @@ _READING = {
 _REFUSED = {"cut short", "flipped", "flipped in the middle", "refused"}  # who lies once is not asked again
 
 
-@pytest.mark.promise("P8", "answers cut, flipped, slow or missing at each request of a restore")
 @pytest.mark.parametrize("kind", _READING)
 def test_a_restore_is_exact_or_refused(world: Remote, proxy: Proxy, kind: str) -> None:
     """Whichever answer is cut, changed or missing: the tree comes back as it was, or is refused, never changed."""
@@ -173,7 +170,6 @@ def _restored(world: Remote, reader: Reader, links: object) -> object:
     return tree_of(target / str(world.tree).lstrip("/"))
 
 
-@pytest.mark.promise("P13", "no network for a while in mid-upload")
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
 @pytest.mark.parametrize("at", [4, 9])
 def test_an_outage_in_mid_upload_is_ridden_out(

@@ -246,3 +246,47 @@ def test_verify_sees_what_differs(world: World, tmp_path: Path) -> None:
         with pytest.raises(VerificationError) as caught:
             compare(tmp_path / "t", {key: nodes[key] for key in kinds.values()}, numeric_owner=False)
         assert said in str(caught.value), path
+
+
+def test_an_older_version_that_looks_the_same_is_not_kept(tmp_path: Path) -> None:
+    """Contents that were changed with size and time put back, and hard links that were parted, come from the last."""
+    (tmp_path / "bucket").mkdir()
+    world = World(tmp_path, tmp_path, f"Bucket file://{tmp_path}/bucket\n")
+    world.tree.mkdir()
+    for name in ("secret", "one", "three"):
+        (world.tree / name).write_text("old")
+    os.link(world.tree / "one", world.tree / "two")
+    world.good_run()
+    world.next_day()
+    for name in ("secret", "two", "three"):
+        path = world.tree / name
+        status = path.stat()
+        path.unlink()
+        path.write_text("new" if name == "secret" else "old")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    world.good_run()
+    links = newest(world)
+    with Reader(storage(world), KeySource()) as reader:
+        restore_tree(reader, links[:1], tmp_path / "t")
+    (tmp_path / "w").mkdir()
+    finish(world, links, tmp_path / "t", tmp_path / "w", fresh=-3600)
+    assert same(world, links, tmp_path / "t") == []
+
+
+def test_links_that_are_not_links_any_more_are_made_again(world: World, tmp_path: Path) -> None:
+    """Two files alike in all that an index knows are not the two names of one file, and the other way round."""
+    links = newest(world)[:1]
+    with Reader(storage(world), KeySource()) as reader:
+        restore_tree(reader, links, tmp_path / "t")
+    tree = tmp_path / "t" / str(world.tree).lstrip("/")
+    name = next(
+        path for path in tree.rglob("*") if path.is_file() and not path.is_symlink() and path.stat().st_nlink > 1
+    )
+    status, data = name.stat(), name.read_bytes()
+    name.unlink()
+    name.write_bytes(data)
+    name.chmod(status.st_mode)
+    os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns))
+    (tmp_path / "w").mkdir()
+    finish(world, links, tmp_path / "t", tmp_path / "w", fresh=-3600)
+    assert same(world, links, tmp_path / "t") == []

@@ -175,9 +175,6 @@ def _settings(histories: int, steps: int) -> settings:
     )
 
 
-@pytest.mark.promise("P3", "histories made up by hypothesis")
-@pytest.mark.promise("P4", "histories made up by hypothesis")
-@pytest.mark.promise("P5", "histories made up by hypothesis")
 @pytest.mark.parametrize("part", range(_PARTS))
 def test_histories(part: int, tried: Callable[[int], None]) -> None:
     """Whatever happens: what is restorable restores, nothing is left over, kept too long, or lost from the window."""
@@ -202,7 +199,6 @@ def history() -> Iterator[History]:
     end()
 
 
-@pytest.mark.promise("P3", "each kind of rename, day after day")
 @pytest.mark.parametrize("edit", RENAMES, ids=lambda edit: edit.__name__)
 def test_renames(history: History, edit: Edit) -> None:
     """Each kind of rename, day after day and twice a day, with hard links about: every DIFF restores exactly."""
