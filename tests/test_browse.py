@@ -28,13 +28,14 @@ from s3nap.browser import Browser, _Preview
 from s3nap.cli import cli
 from s3nap.daytree import DayTrees
 from s3nap.errors import Exit, UsageError
-from s3nap.looking import Outlook
 from s3nap.names import readable
+from s3nap.outlook import Outlook
 from s3nap.tour import Tour
 
 pytestmark = pytest.mark.xdist_group("browse")  # one world for all
 HOSTILE = b"[red]bold\x1b[31m\n\xff"
 NOTHING = {"bucket": None, "host": None, "passphrase_file": None, "keys": (), "quiet": True, "verbose": False}
+NOTHING |= {"trusted_signer": (), "unsigned": False}
 NOTHING |= {"debug": False, "endpoint": None, "region": None, "key_file": None}
 
 

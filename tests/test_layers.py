@@ -139,6 +139,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "monitors",
             "mounting",
             "options",
+            "outlook",
             "packages",
             "plainsh",
             "probing",
