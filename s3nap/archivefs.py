@@ -23,6 +23,7 @@ from s3nap.manifest import Archive
 from s3nap.peeking import Files
 
 _LONGEST = 255  # bytes of a name
+_STEM = 200  # of which a suffix and a level follow
 _NOBODY = 65534
 _FOLDER = stat.S_IFDIR | 0o755
 _KINDS = {b"d": stat.S_IFDIR, b"-": stat.S_IFREG, b"l": stat.S_IFLNK, b"p": stat.S_IFIFO, b"c": stat.S_IFCHR}
@@ -73,7 +74,7 @@ def of_job(known: JobCatalog, taken: Iterable[bytes] = ()) -> Folder:
 def _streams(links: Sequence[Archive]) -> dict[bytes, Archive]:
     """Return the files of a chain of raw streams: FILE for the FULL, then FILE.1 and so on."""
     manifest = links[-1].manifest
-    name = _component(manifest.job.rpartition("/")[2]) + _SUFFIXES.get(manifest.stream, "").encode()
+    name = _component(manifest.job.rpartition("/")[2])[:_STEM] + _SUFFIXES.get(manifest.stream, "").encode()
     return {name + (b".%d" % level if level else b""): link for level, link in enumerate(links)}
 
 

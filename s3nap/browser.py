@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import App, ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
@@ -134,7 +135,10 @@ class Browser(App[None]):
         self._rows = self._tour.rows()
         table = self._table
         table.clear(columns=True)
-        table.add_columns(Text(" "), *map(Text, self._tour.heads))
+        table.add_column(Text(" "), width=1)
+        for number, head in enumerate(self._tour.heads):  # widths set here: textual may draw before it knows them
+            widths = (cell_len(row.cells[number]) for row in self._rows)
+            table.add_column(Text(head), width=max(len(head), max(widths, default=0)))
         for row in self._rows:
             table.add_row(self._sign(row), *map(Text, row.cells))
         names = [row.name for row in self._rows]

@@ -9,7 +9,7 @@ from typing import Any
 
 from s3nap.daytree import DayTrees
 from s3nap.errors import Exit, NothingMatchesError, UsageError
-from s3nap.looking import Outlook
+from s3nap.outlook import Outlook
 from s3nap.tour import Tour
 
 

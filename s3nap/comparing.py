@@ -30,9 +30,9 @@ def compare(target: Path, nodes: Mapping[bytes, Node], *, numeric_owner: bool) -
         except OSError:
             said.append(f"/{os.fsdecode(path)} is missing")
             continue
-        if wrong := difference(target, path, first(node, nodes), there, numeric_owner=numeric_owner):
+        if wrong := difference(target, path, node, there, numeric_owner=numeric_owner):
             said.append(f"/{os.fsdecode(path)} {wrong}")
-        elif not _linked(target, first(node, nodes), there):
+        elif node.line.kind == b"h" and not _linked(target, node, nodes, there):
             said.append(f"/{os.fsdecode(path)} is no hard link to /{os.fsdecode(node.line.link.removeprefix(b'./'))}")
     if said:
         more = f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
@@ -42,10 +42,8 @@ def compare(target: Path, nodes: Mapping[bytes, Node], *, numeric_owner: bool) -
 def difference(  # noqa: PLR0911 - the first that is found
     target: Path, path: bytes, node: Node, there: os.stat_result, *, numeric_owner: bool
 ) -> str:
-    """Say in which way a path is not what ``node`` says (``first``); empty if it is. Contents are not looked at."""
+    """Say in which way a path is not what ``node`` says; empty if it is. Contents are not looked at."""
     letter = stat.filemode(there.st_mode)[:1].encode()
-    if node.line.kind == b"h":  # to what came along, or is another file now: of which type is not known
-        return "is a directory, not a hard link" if letter == b"d" else ""
     if letter != node.kind:
         return f"is of another type ({letter.decode()}, not {node.kind.decode()})"
     if node.kind == b"-" and there.st_size != node.size:
@@ -66,18 +64,13 @@ def _owned(owner: bytes, there: os.stat_result) -> bool:
     return _user(user) in {None, there.st_uid} and _group(group) in {None, there.st_gid}
 
 
-def first(node: Node, nodes: Mapping[bytes, Node]) -> Node:
-    """Return what a hard link leads to, if that is one of ``nodes``: it may be a link or a device, too."""
-    other = nodes.get(node.line.link.removeprefix(b"./")) if node.line.kind == b"h" else None
-    return other if other is not None and other.run == node.run else node
-
-
-def _linked(target: Path, node: Node, there: os.stat_result) -> bool:
-    """Is this the same file as the first of its names?"""
-    if node.line.kind == b"h":
+def _linked(target: Path, node: Node, nodes: Mapping[bytes, Node], there: os.stat_result) -> bool:
+    """Is this the same file as the first of its names, if that was restored, too?"""
+    first = nodes.get(node.line.link.removeprefix(b"./"))
+    if first is None or first.run != node.run:
         return True
     try:
-        other = os.lstat(within.place(target, node.line.path))
+        other = os.lstat(within.place(target, first.line.path))
     except OSError:
         return False
     return (other.st_dev, other.st_ino) == (there.st_dev, there.st_ino)

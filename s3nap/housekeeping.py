@@ -106,7 +106,8 @@ def storage_test(**chosen: Any) -> int:  # noqa: ANN401
 def iam(**chosen: Any) -> int:  # noqa: ANN401
     """Print the least AWS policy of a role (all without one), from the conf.
 
-    host may only put; host-catalog may read its own catalog, too; restorer reads; janitor lists and deletes.
+    host may only put; host-catalog may read its own catalog, too; restorer reads; verifier also puts what it found;
+    janitor lists and deletes.
     """
     from s3nap import probing  # noqa: PLC0415
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +18,15 @@ from s3nap import report
 from s3nap.comparing import compare
 from s3nap.contents import Node, StoredIndexes
 from s3nap.errors import Exit, UsageError
+from s3nap.logs import one_line
 from s3nap.manifest import Archive
 from s3nap.names import readable
-from s3nap.picking import Picked, Selection, cost, pick, write
+from s3nap.picking import Picked, Selection, cost, named, pick, write
 from s3nap.progress import on_terminal
 from s3nap.reader import Reader
 from s3nap.restore import check_target, free_space, restore_tree, saying_how_to_go_on
 from s3nap.resuming import Note, go_on, rest, unread
+from s3nap.trimming import Surplus, remove, surplus
 
 
 def restore_folder(
@@ -58,7 +61,30 @@ class _IntoFolder:
             check_target(self._target, overwrite=self._overwrite)
         if unfinished:
             return self._go_on(dry=dry)
-        return self._paths(dry=dry) if self._chosen else self._whole(dry=dry)
+        doomed = self._surplus(dry=dry) if self._options["delete"] else Surplus()
+        status = self._paths(dry=dry) if self._chosen else self._whole(dry=dry)
+        if not dry and doomed.paths:
+            remove(self._target, doomed.paths)
+            self._say(f"removed {doomed.count} entries that the archive does not have")
+        return status
+
+    def _surplus(self, *, dry: bool) -> Surplus:
+        """Find what ``--delete`` is to remove, and say how much that is; on a terminal ask."""
+        selection = Selection(self._options["paths"], self._options["include"], self._options["exclude"])
+        spared = self._options["spared"]
+        with saying_how_to_go_on("tar"):
+            found = surplus(
+                self._indexes,
+                self._links[-1],
+                self._target,
+                lambda path: selection(named(path)) and not spared.excludes(b"/" + path),
+            )
+        if found.paths:
+            first = one_line(os.fsdecode(found.paths[0]))
+            click.echo(f"{found.count} entries of {self._target} are not in the archive, /{first} for one: they go")
+            if not dry and sys.stdin.isatty() and sys.stderr.isatty():
+                click.confirm("Remove them, after the restore?", abort=True, err=True)
+        return found
 
     def _whole(self, *, dry: bool) -> int:
         manifest, links = self._manifest, self._links

@@ -19,7 +19,7 @@ from s3nap import access, archivefs
 from s3nap.archivefs import ArchiveFs, Opened
 from s3nap.daytree import DayTrees
 from s3nap.errors import Exit, NoKeyError, NothingMatchesError, S3napError, UsageError
-from s3nap.looking import Outlook
+from s3nap.outlook import Outlook
 from s3nap.peeking import Files
 
 _DEVICE = Path("/dev/fuse")

@@ -135,6 +135,9 @@ def surviving(command: Command) -> Command:
         click.option(
             "--salvage", is_flag=True, help="Restore every file that no damage has touched, and list the others."
         ),
+        click.option(
+            "--delete", is_flag=True, help="With --overwrite: remove what the archive's own folders did not have."
+        ),
         click.option("--verify", is_flag=True, help="Afterwards compare what was written with the archive's index."),
     )
 

@@ -37,6 +37,11 @@ def bare(path: str) -> bytes:
     return inner.removeprefix(b"./") or b"."
 
 
+def named(path: bytes) -> Line:
+    """Return a line of which nothing is known but the path, to ask a Selection about."""
+    return Line(0, b"-", b"", b"", 0, b"", path, b"")
+
+
 class Selection:
     """Says which paths are wanted: those named, with all below them, that ``include`` and ``exclude`` let pass.
 

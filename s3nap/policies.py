@@ -13,24 +13,32 @@ ROLES = {
     "host": "may only put: whoever takes it over can neither read nor delete archives",
     "host-catalog": "as host, and may list and read its own catalog: notices other machines, asks what was committed",
     "restorer": "may read all of this host",
+    "verifier": "as restorer, and may say what it found: for verify and drill",
     "janitor": "may list, read the catalog and delete: for prune, rm, hold and release",
 }
 
 _Policy = dict[str, Any]
 
 
-def policy(role: str, *, bucket: str, host: str, region: str | None = None) -> _Policy:
-    """Return the policy of a role for the archives of one host; UsageError if the bucket is no bucket of S3."""
+def policy(role: str, *, bucket: str, host: str, region: str | None = None, locks: bool = False) -> _Policy:
+    """Return the policy of a role for the archives of one host, which ``locks`` what it stores or does not.
+
+    UsageError if the bucket is no bucket of S3.
+    """
     parts = urlsplit(bucket if "://" in bucket else f"s3://{bucket}")
     if parts.scheme != "s3":
         raise UsageError(f"{bucket} is a folder: it has no policies; give its rights by user and group")
     prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
     here = _Here(f"arn:{_partition(region)}:s3:::{parts.netloc}", prefix, host)
+    put = here.put(locks=locks)
+    read = [here.get("catalog", "data"), here.listing("catalog", "data")]
+    sweep = [here.listing("catalog", "data"), here.delete(), here.versions(), here.versioning()]
     statements = {
-        "host": [here.put()],
-        "host-catalog": [here.put(), here.get("catalog"), here.listing("catalog")],
-        "restorer": [here.get("catalog", "data"), here.listing("catalog", "data")],
-        "janitor": [here.get("catalog"), here.listing("catalog", "data"), here.delete(), here.versions(), here.marks()],
+        "host": [put],
+        "host-catalog": [put, here.get("catalog"), here.listing("catalog")],
+        "restorer": read,
+        "verifier": [*read, here.marks("distrust", "verified-*", "drill*")],
+        "janitor": [here.get("catalog"), *sweep, here.marks("hold", "released")],
     }
     return {"Version": "2012-10-17", "Statement": statements[role]}
 
@@ -42,8 +50,9 @@ class _Here:
         self._arn, self._prefix = arn, prefix
         self._folders = {"catalog": names.host_prefix(host), "data": names.data_prefix(host)}
 
-    def put(self) -> _Policy:
-        return self._objects("Put", ["s3:PutObject"], "catalog", "data")
+    def put(self, *, locks: bool) -> _Policy:
+        actions = ["s3:PutObject", "s3:PutObjectRetention"] if locks else ["s3:PutObject"]
+        return self._objects("Put", actions, "catalog", "data")
 
     def get(self, *parts: str) -> _Policy:
         return self._objects("Get", ["s3:GetObject"], *parts)
@@ -51,9 +60,13 @@ class _Here:
     def delete(self) -> _Policy:
         return self._objects("Delete", ["s3:DeleteObject", "s3:DeleteObjectVersion"], "catalog", "data")
 
-    def marks(self) -> _Policy:
-        """Allow what ``hold`` and ``release`` put; nothing else under catalog/, so that no manifest can be forged."""
-        keys = [f"{self._folders['catalog']}*.{mark}" for mark in ("hold", "released")]
+    def versioning(self) -> _Policy:
+        """Allow to ask whether the bucket keeps versions: then they are what must be deleted."""
+        return {"Sid": "Versioning", "Effect": "Allow", "Action": ["s3:GetBucketVersioning"], "Resource": [self._arn]}
+
+    def marks(self, *marks: str) -> _Policy:
+        """Allow to put these marks; nothing else under catalog/, so that no manifest can be forged."""
+        keys = [f"{self._folders['catalog']}*.{mark}" for mark in marks]
         return {"Sid": "Marks", "Effect": "Allow", "Action": ["s3:PutObject"], "Resource": [*map(self._key, keys)]}
 
     def listing(self, *parts: str) -> _Policy:

@@ -43,6 +43,11 @@ def iam(*, confs: Sequence[Path], role: str | None, **options: Any) -> int:  # n
         raise UsageError("give one conf")
     conf = config.load(confs[0], on_this_host=False)
     host = options["host"] or conf["Host"]
-    made = {name: policy(name, bucket=conf["Bucket"], host=host, region=conf["Region"]) for name in ROLES}
+    made = {
+        name: policy(
+            name, bucket=conf["Bucket"], host=host, region=conf["Region"], locks=conf["ObjectLock"] is not None
+        )
+        for name in ROLES
+    }
     click.echo(report.document(made[role] if role is not None else made))
     return Exit.DONE

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -112,9 +113,11 @@ class Reader:
         if self._given:
             return self._fitting(archive.manifest)
         manifest = archive.manifest
-        passphrase = self._source.passphrase if manifest.encryption.method == "passphrase" else None
+        ways: list[str | None] = [self._source.passphrase]
+        if manifest.encryption.method != "passphrase" and self._source.passphrase is not None:
+            ways.insert(0, None)  # a mark may hold the keys under a passphrase all the same
         failure: NoKeyError | VerificationError | None = None
-        for name in envelopes(archive):
+        for name, passphrase in product(envelopes(archive), ways):
             try:
                 return Keys(self._opener.gpg.open_envelope(self.envelope(archive, name), passphrase))
             except VerificationError as error:

@@ -28,11 +28,13 @@ from s3nap.reader import KeySource, Reader
 from s3nap.restore import restore_stream, saying_how_to_go_on
 from s3nap.salvaging import salvage
 from s3nap.sources import Loader, LoadOptions
+from s3nap.sources.excludes import Matcher
 from s3nap.sources.table import expanded, make_loader
 from s3nap.storage import Data
 
 _OF_TREES = {
     **dict.fromkeys(("paths", "include", "exclude"), "whole, without PATH"),
+    "delete": "without --delete",
     "verify": "and counted anyway, without --verify",
 }
 _FROM_CONF = {"db_host": "PostgreSQLHost", "db_port": "PostgreSQLPort", "defaults_file": "MySQLDefaultsFile"}
@@ -49,6 +51,8 @@ def restore(  # noqa: PLR0913 - what the command line says
     **options: Any,  # noqa: ANN401
 ) -> int:
     """Restore a chain into a folder, a file, a server or a repository."""
+    if options["delete"] and (options["salvage"] or not options["overwrite"]):
+        raise UsageError("--delete goes with --overwrite, and not with --salvage")
     place = only_place(confs, options)
     begun = time.monotonic()
     with logging(place.conf, options):
@@ -69,7 +73,8 @@ def restore(  # noqa: PLR0913 - what the command line says
         wanted = options | _connection(place.conf, manifest.job, options)
         with Reader(place.storage, source) as reader:
             if manifest.stream == "tar":
-                return restore_folder(reader, links, _folder(links[-1], options), wanted, dry=dry)
+                spared = _excluded(place.conf, manifest)
+                return restore_folder(reader, links, _folder(links[-1], options), wanted | spared, dry=dry)
             _refuse(manifest, options)
             total, stored = (sum(sizes) for sizes in zip(*map(_sizes, links), strict=True))
             title = f"{readable(manifest.job)} of {manifest.day}"
@@ -142,6 +147,12 @@ def _connection(conf: Conf | None, job: str, options: dict[str, Any]) -> dict[st
         option: options[option] or (here.settings[directive].value if here and directive in here.settings else None)
         for option, directive in _FROM_CONF.items()
     }
+
+
+def _excluded(conf: Conf | None, manifest: Manifest) -> dict[str, Matcher]:
+    """Return what the conf, if there is one, excludes of this job: ``--delete`` spares that."""
+    here = next((each for each in conf.jobs if each.name == manifest.job), None) if conf is not None else None
+    return {"spared": Matcher(here["Exclude"] if here is not None else (), root=manifest.source == "/")}
 
 
 def _check(reader: Reader, links: Sequence[Archive], loader: Loader) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from loguru import logger
 
-from s3nap.comparing import compare, difference, first
+from s3nap.comparing import compare, difference
 from s3nap.contents import Contents, Indexes, Node
 from s3nap.errors import UsageError
 from s3nap.manifest import Archive
@@ -126,7 +126,7 @@ def rest(  # noqa: PLR0913 - what a restore is
         for path, node in view.items()
         if path in there
         and there[path].st_ctime_ns < newest
-        and not difference(target, path, first(node, view), there[path], numeric_owner=numeric_owner)
+        and not difference(target, path, node, there[path], numeric_owner=numeric_owner)
         and not any(other.run != node.run and other.version == node.version for other in held[path])
     }
     for group in _groups(view):

@@ -14,12 +14,11 @@ from typing import NamedTuple
 
 from s3nap.contents import Node
 from s3nap.manifest import Archive
-from s3nap.picking import Picked, Selection
+from s3nap.picking import Picked, Selection, named
 from s3nap.reader import Reader
 from s3nap.remains import Remains, link_target
 from s3nap.sources import dirstate
 from s3nap.sources.census import path_hash
-from s3nap.sources.tarindex import Line
 
 
 class Lost(NamedTuple):
@@ -119,7 +118,7 @@ class _Survey:
             return []
         unread = set(dirstate.paths(self._remains.last.state, dirstate.MISSING))
         paths = (entry.path for entry in self._remains.census(self._remains.last.state) if entry.path not in unread)
-        return [path[1:] for path in paths if path[1:] not in nodes and self._selection(_named(path[1:]))]
+        return [path[1:] for path in paths if path[1:] not in nodes and self._selection(named(path[1:]))]
 
     def _nowhere(self) -> str:
         holes = [
@@ -142,7 +141,3 @@ class _Survey:
             hint = f"; an older one is in archive {whole.run} of {day} (--at)" if whole is not None else ""
             said.append(Lost(path, why + hint))
         return said
-
-
-def _named(path: bytes) -> Line:
-    return Line(0, b"-", b"", b"", 0, b"", path, b"")

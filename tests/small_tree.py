@@ -139,7 +139,7 @@ def invert(tree: SmallTree, m: int, _: int) -> None:
     """``mv a/b b; mv a b/a``: the child becomes the parent."""
     nested = [folder for folder in tree.folders if folder.parent != tree.root]
     if not nested:
-        tree.write(tree.folder(m) / "n1" / "n2" / "inside")
+        tree.write(tree.fresh(tree.folder(m)) / "n2" / "inside")
         return
     child = nested[m % len(nested)]
     parent, name = child.parent, child.name

@@ -28,13 +28,14 @@ from s3nap.browser import Browser, _Preview
 from s3nap.cli import cli
 from s3nap.daytree import DayTrees
 from s3nap.errors import Exit, UsageError
-from s3nap.looking import Outlook
 from s3nap.names import readable
+from s3nap.outlook import Outlook
 from s3nap.tour import Tour
 
 pytestmark = pytest.mark.xdist_group("browse")  # one world for all
 HOSTILE = b"[red]bold\x1b[31m\n\xff"
 NOTHING = {"bucket": None, "host": None, "passphrase_file": None, "keys": (), "quiet": True, "verbose": False}
+NOTHING |= {"trusted_signer": (), "unsigned": False}
 NOTHING |= {"debug": False, "endpoint": None, "region": None, "key_file": None}
 
 
@@ -191,6 +192,9 @@ def test_names_and_contents_do_no_harm(world: Daily, base: Path) -> None:
     async def play(pilot: Pilot[None], browser: Browser) -> None:
         await enter_tree(pilot, browser, base / "tree", 1)
         assert shown(browser)[0] == "[red]bold\\x1b[31m\\n\\xff"
+        await pilot.pause()
+        table = browser.query_one(DataTable)
+        assert "[red]bold\\x1b[31m" in "".join(table.render_line(number).text for number in range(4))
         for name, said in (("b.bin", "no text"), ("long.txt", "there is more"), ("[red]bold\\x1b[31m\\n\\xff", "odd")):
             await go(pilot, browser, name)
             await pilot.press("enter")

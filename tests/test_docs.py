@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import pytest
 from keys_fixture import GpgHome
+from promises import PROOFS
 
 from s3nap import config
 from s3nap.cli import cli
@@ -246,3 +247,15 @@ def test_the_restore_chapter_runs_as_written(tmp_path: Path, gpg_home: GpgHome, 
     ]
     assert uuids[0] == uuids[1]
     assert (strange / "project.svndump").read_bytes().startswith(b"SVN-fs-dump-format-version")
+
+
+def test_every_promise_has_its_proofs() -> None:
+    """The page of promises, the table of proofs and the tests know each other: a test that is gone proves nothing."""
+    promised = {int(number) for number in re.findall(r"^\| P(\d+) \| \*\*", text("docs/promises.md"), re.MULTILINE)}
+    assert promised == set(range(1, 21)) == {number for number, _, _ in PROOFS}
+    tests = {
+        f"{file.stem}::{name}"
+        for file in Path(__file__).parent.glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert [proof for proof in PROOFS if not any(name.startswith(proof[2]) for name in tests)] == []

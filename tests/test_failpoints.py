@@ -28,7 +28,8 @@ from s3nap import access, config
 from s3nap.backup import Options, Run
 from s3nap.catalog import Catalog, JobCatalog
 from s3nap.errors import Exit, S3napError
-from s3nap.restore import KeySource, Reader, restore_tree
+from s3nap.reader import KeySource, Reader
+from s3nap.restore import restore_tree
 from s3nap.state import DiffDir
 from s3nap.storage import Storage
 
@@ -37,7 +38,8 @@ _DISK_SAMPLE = None if os.environ.get("S3NAP_SOAK_MINUTES") else 40
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
+def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("HOME", str(tmp_path))
     logger.disable("s3nap")
     yield
     logger.enable("s3nap")
@@ -188,10 +190,13 @@ _PLACES = {
 
 @pytest.mark.parametrize("kind", _PLACES)
 def test_dying_at_any_step_loses_nothing(
-    tmp_path: Path, bucket: str, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    bucket: str,
+    kind: str,
+    request: pytest.FixtureRequest,
+    tried: Callable[[int], None],
 ) -> None:
     """Killed at a step of a run: all older archives are what they were, and the next run mends and goes on."""
-    monkeypatch.setenv("HOME", str(tmp_path))
     place = _PLACES[kind](tmp_path, bucket, request)
     report = tmp_path / "report"
     place.change(0)
@@ -216,6 +221,7 @@ def test_dying_at_any_step_loses_nothing(
         place.assert_tidy()
         held = after
     assert len(held) >= (4 if place.diff else 2)
+    tried(len(_points(count, _SAMPLE)))
 
 
 def _well(place: Place) -> None:
@@ -223,7 +229,9 @@ def _well(place: Place) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["ENOSPC", "EIO"])
-def test_a_disk_that_fails_at_any_step_fails_the_run_and_no_more(tmp_path: Path, number: int) -> None:
+def test_a_disk_that_fails_at_any_step_fails_the_run_and_no_more(
+    tmp_path: Path, number: int, tried: Callable[[int], None]
+) -> None:
     """Full or broken at one step: an error that says so, or a run done; no traceback, nothing lost, nothing left."""
     world = World(tmp_path)
     trees = world.days(0, 1)
@@ -243,10 +251,13 @@ def test_a_disk_that_fails_at_any_step_fails_the_run_and_no_more(tmp_path: Path,
     assert world.run(2, force=True).status is Exit.DONE
     world.assert_restores({**trees, world.runs[-1]: tree_of(world.tree)})
     world.assert_tidy()
+    tried(len(_points(count, _DISK_SAMPLE)))
 
 
 @pytest.mark.parametrize("number", [0, errno.ENOSPC, errno.EIO], ids=["killed", "ENOSPC", "EIO"])
-def test_a_restore_that_fails_at_any_step_is_no_success(tmp_path: Path, number: int) -> None:
+def test_a_restore_that_fails_at_any_step_is_no_success(
+    tmp_path: Path, number: int, tried: Callable[[int], None]
+) -> None:
     """Killed, or the disk full or broken, at any step: a whole tree or an error; and what is stored stays."""
     world = World(tmp_path)
     trees = world.days(0, 1, 2)
@@ -271,6 +282,7 @@ def test_a_restore_that_fails_at_any_step_is_no_success(tmp_path: Path, number: 
     shutil.rmtree(target, ignore_errors=True)
     restore()
     assert target.exists()
+    tried(len(_points(count, _DISK_SAMPLE)))
 
 
 _TARS = {

@@ -22,8 +22,6 @@ EXPECTED: Mapping[Path, Mapping[str, Any]] = {
 }
 CASES = [(folder, host, day) for folder, hosts in EXPECTED.items() for host, days in hosts.items() for day in days]
 
-pytestmark = pytest.mark.promise("P20", "buckets of every format so far, five compressions, three ways to encrypt")
-
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Mapping[str, str]]:

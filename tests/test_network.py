@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from proxy import Fault, Proxy
 from small_world import World, tree_of
 
 from s3nap.errors import Exit, StorageError, VerificationError
-from s3nap.restore import KeySource, Reader
+from s3nap.reader import KeySource, Reader
 from s3nap.storage import Storage
 from s3nap.storage.patience import DELAYS
 from s3nap.storage.s3 import S3Storage
@@ -85,7 +85,9 @@ def world(tmp_path: Path, rclone_endpoint: dict[str, str], proxy: Proxy) -> Remo
 
 
 @pytest.mark.parametrize("fault", _PASSING.values(), ids=list(_PASSING))
-def test_a_request_that_fails_in_passing_is_done_again(world: Remote, proxy: Proxy, fault: Fault) -> None:
+def test_a_request_that_fails_in_passing_is_done_again(
+    world: Remote, proxy: Proxy, fault: Fault, tried: Callable[[int], None]
+) -> None:
     """Whichever request of a run meets the fault: the archive is made, without a warning, and is whole."""
     step = 4 if fault.kind == "hang" else 1
     for number in range(1, 200, step):
@@ -96,6 +98,7 @@ def test_a_request_that_fails_in_passing_is_done_again(world: Remote, proxy: Pro
         if not proxy.met:
             break
     assert number > 12
+    tried(number // step)
     proxy.clear()
     world.assert_restores({world.runs[-1]: tree_of(world.tree)})
     world.assert_tidy()

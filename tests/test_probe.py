@@ -17,7 +17,7 @@ from small_world import World, tree_of
 from storages import FaultyStorage, MemoryStorage
 from test_crash import Restricted
 
-from s3nap import access, cli
+from s3nap import access, cli, config
 from s3nap.errors import Exit, NoSuchObjectError
 from s3nap.policies import ROLES, policy
 from s3nap.probe import Finding, Probe, Verdict
@@ -211,7 +211,9 @@ def test_policies_name_only_what_the_role_needs() -> None:
         "host": {"s3:PutObject"},
         "host-catalog": {"s3:PutObject", "s3:GetObject", "s3:ListBucket"},
         "restorer": {"s3:GetObject", "s3:ListBucket"},
+        "verifier": {"s3:GetObject", "s3:ListBucket", "s3:PutObject"},
         "janitor": {
+            "s3:GetBucketVersioning",
             *("s3:GetObject", "s3:ListBucket", "s3:ListBucketVersions"),
             *("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObject"),
         },
@@ -220,6 +222,9 @@ def test_policies_name_only_what_the_role_needs() -> None:
         for each in document["Statement"]:
             assert each["Effect"] == "Allow"
             resources = [each["Resource"]] if isinstance(each["Resource"], str) else each["Resource"]
+            if each["Action"] == ["s3:GetBucketVersioning"]:
+                assert resources == ["arn:aws:s3:::bucket"]
+                continue
             if each["Action"][0].startswith("s3:ListBucket"):
                 assert resources == ["arn:aws:s3:::bucket"]
                 resources = [f"{resources[0]}/{prefix}" for prefix in each["Condition"]["StringLike"]["s3:prefix"]]
@@ -229,6 +234,10 @@ def test_policies_name_only_what_the_role_needs() -> None:
                 )
     (marks,) = [each for each in made["janitor"]["Statement"] if each["Action"] == ["s3:PutObject"]]
     assert all(resource.endswith((".hold", ".released")) for resource in marks["Resource"])
+    (marks,) = [each for each in made["verifier"]["Statement"] if each["Action"] == ["s3:PutObject"]]
+    assert all(resource.endswith((".distrust", ".verified-*", ".drill*")) for resource in marks["Resource"])
+    locking = policy("host", bucket="b", host="h", locks=True)["Statement"][0]["Action"]
+    assert locking == ["s3:PutObject", "s3:PutObjectRetention"]
     assert "arn:aws-cn:s3" in json.dumps(policy("host", bucket="b", host="h", region="cn-north-1"))
 
 
@@ -287,7 +296,7 @@ def test_each_role_can_do_its_work_and_no_more(
     enforced: Callable[[str], World], moto_endpoint: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With moto enforcing the policies: the host only puts, the janitor sweeps for it, the restorer restores."""
-    host, catalog, restorer, janitor = (enforced(role) for role in ROLES)
+    host, catalog, restorer, verifier, janitor = (enforced(role) for role in ROLES)
     requests.post(f"{moto_endpoint['url']}/moto-api/reset-auth", data=b"0", timeout=10)
     trees = []
     for day in range(4):
@@ -297,6 +306,9 @@ def test_each_role_can_do_its_work_and_no_more(
     assert cli._status(["list", "-c", str(host.conf)]) != Exit.DONE
     assert cli._status(["prune", "-c", str(restorer.conf)]) == Exit.DONE
     assert "retained" in capsys.readouterr().out
+    assert cli._status(["verify", "-c", str(verifier.conf)]) == Exit.DONE
+    marks = access.storage_of(config.load(verifier.conf, on_this_host=False)).list("catalog/alpha/")
+    assert any(".verified-" in item.key for item in marks)
     assert cli._status(["prune", "-c", str(janitor.conf)]) == Exit.DONE
     assert "swept 2 of 2" in capsys.readouterr().out
     assert cli._status(["hold", host.job, "-c", str(janitor.conf)]) == Exit.DONE
