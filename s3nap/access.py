@@ -97,6 +97,7 @@ def storage_of(conf: Conf) -> Storage:
         storage_class=conf["StorageClass"],
         object_lock=conf["ObjectLock"],
         key_file=conf["S3KeyFile"],
+        connections=7 + int(conf["Parallel"]),
         limits=Limits.of(conf["UploadLimit"], conf["DownloadLimit"]),
     )
 

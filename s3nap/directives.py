@@ -206,6 +206,14 @@ _TOP = (
         help="Store this conf with every run, for `bootstrap`; only where there is encryption.",
     ),
     Spec(
+        name="Parallel",
+        type=values.integer(1, 64),
+        scope=Scope.TOP,
+        example="4",
+        default=1,
+        help="How many jobs run at once; they share the workers of one.",
+    ),
+    Spec(
         name="UploadLimit",
         type=limitvalues.RATES,
         scope=Scope.TOP,

@@ -66,6 +66,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "confscope",
             "conftext",
             "copies",
+            "crew",
             "directives",
             "entries",
             "envelope",
@@ -95,6 +96,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
     ),
     "acts": frozenset(
         {
+            "abreast",
             "archivefs",
             "archiving",
             "backup",
