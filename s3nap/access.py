@@ -16,6 +16,7 @@ from s3nap.errors import NothingMatchesError, UsageError
 from s3nap.job import Conf, Job
 from s3nap.liveness import Verdict, chain, judge, lineage
 from s3nap.manifest import Archive
+from s3nap.pace import Limits
 from s3nap.signing import Trust, trust_of
 from s3nap.sources.table import expanded, job_of
 from s3nap.state import DiffDir, JobState
@@ -96,6 +97,8 @@ def storage_of(conf: Conf) -> Storage:
         storage_class=conf["StorageClass"],
         object_lock=conf["ObjectLock"],
         key_file=conf["S3KeyFile"],
+        connections=7 + int(conf["Parallel"]),
+        limits=Limits.of(conf["UploadLimit"], conf["DownloadLimit"]),
     )
 
 

@@ -15,6 +15,7 @@ from s3nap.catalog import Catalog, JobCatalog, new_run_id
 from s3nap.chunks import Sent, Totals, chunks_line, send, sums_line
 from s3nap.compression import COMPRESSIONS, Compression
 from s3nap.copies import Copies
+from s3nap.crew import Crew
 from s3nap.dumping import deadline, spool
 from s3nap.entries import ahead
 from s3nap.envelope import Encoded, Envelope, KeysWriter
@@ -46,6 +47,7 @@ class RunSetting:
     temp_dir: Path
     catalog: Catalog
     envelope: Envelope
+    crew: Crew
     signer: Signer | None = None
 
     def storing(self, storage: Storage) -> RunSetting:
@@ -157,6 +159,7 @@ class Archiving:
                 chunk_size=self.task.job["ChunkSize"],
                 encode=lambda raw: envelope.encode(raw, compression, level),
                 sent=sent,
+                crew=self.setting.crew,
                 progress=progress,
             )
 
@@ -171,9 +174,11 @@ class Archiving:
             if plain is None:
                 continue
             packed = work / f"{role}.packed"
-            encoded = envelope.encode_file(plain, packed, compression, level)
             name = role + envelope.suffix(compression)
-            self._put(role, name, encoded)
+            with self.setting.crew.place():  # one of many jobs, each of which may have a large index
+                encoded = envelope.encode_file(plain, packed, compression, level)
+                self._put(role, name, encoded)
+                encoded.body = b""
             if keys is not None:
                 keys.add(name, encoded)
             if role == "index":

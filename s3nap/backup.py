@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
 from loguru import logger
 
-from s3nap import pipeline
+from s3nap import interruption, pipeline
+from s3nap.abreast import abreast
 from s3nap.archiving import RunSetting, begin, state_id
 from s3nap.catalog import Catalog, JobCatalog
 from s3nap.confjob import encrypted
+from s3nap.crew import Crew, workers
 from s3nap.cycle import day_number
 from s3nap.envelope import Envelope, read_passphrase
 from s3nap.errors import Exit, RetryFullError, S3napError, SourceError, StorageError
@@ -91,25 +94,29 @@ class Run:
             temp_dir=conf["TempDir"] or conf["DiffDir"],
             catalog=Catalog(storage, conf["Host"], trust_of(conf)),
             envelope=self._envelope,
+            crew=Crew(workers()),
             signer=signer,
         )
 
     def close(self) -> None:
         """Remove what gpg needed."""
+        self._setting.crew.close()
         self._envelope.close()
 
     def execute(self) -> list[Result]:
-        """Run every job that is due, one after the other; a failure of one never stops the others."""
-        results: list[Result] = []
+        """Run every job that is due, ``Parallel`` at a time; a failure of one never stops the others.
+
+        The results come in the order of the conf.
+        """
         if self._conf["StoreConf"] and not encrypted(self._conf.settings):
             logger.debug("{}: is not stored, for nothing is encrypted", self._conf.file)
-        for job in self._conf.jobs:
-            results += self._expanded(job)
+        calls = (call for job in self._conf.jobs for call in self._expanded(job))
+        results = abreast(calls, 1 if self._dry else self._conf["Parallel"])
         self.warnings += _idle_excludes(results)
         return results
 
-    def _expanded(self, job: Job) -> list[Result]:
-        """Run a job, or every one that it stands for, as far as they are asked for."""
+    def _expanded(self, job: Job) -> Sequence[Callable[[], Result]]:
+        """Return what runs a job, or each one that it stands for, as far as they are asked for."""
         only = self._options.only
         whole = not only or job.name in only
         try:
@@ -118,19 +125,23 @@ class Run:
             if not whole:
                 return []
             logger.error("{}: {}", job.name, error)
-            return [Result(job=job, outcome="failed", status=error.status, message=str(error))]
-        return [self._one(each) for each in jobs if whole or each.name in only]
+            failed = Result(job=job, outcome="failed", status=error.status, message=str(error))
+            return [lambda: failed]
+        return [partial(self._one, each) for each in jobs if whole or each.name in only]
 
     def _one(self, job: Job) -> Result:
+        interruption.check()
         begun = time.monotonic()
         with logger.contextualize(job=job.name):
             try:
                 result = self._planned(job) if self._dry else self._locked(job)
             except S3napError as error:
+                interruption.check()  # then that is why
                 outcome: Literal["locked", "failed"] = "locked" if error.status is Exit.LOCKED else "failed"
                 result = Result(job=job, outcome=outcome, status=error.status, message=str(error))
                 logger.error("{}: {}", job.name, error)
             except OSError as error:
+                interruption.check()
                 message = f"{error.filename or 'DiffDir or TempDir'}: {error.strerror}"
                 result = Result(job=job, outcome="failed", status=Exit.FAILED, message=message)
                 logger.error("{}: {}", job.name, message)
@@ -219,7 +230,12 @@ class Run:
         state.note("runs", archiving.at, phase="started")
         try:
             with state.workspace() as work, self._options.show(task.job.name, None) as advance:
-                manifest, outcome = archiving.make(work, advance)
+
+                def progress(size: int) -> None:
+                    interruption.check()
+                    advance(size)
+
+                manifest, outcome = archiving.make(work, progress)
         except BaseException:
             if not archiving.sent:
                 self._abandon(archiving.at, state)

@@ -10,13 +10,14 @@ import contextlib
 import ctypes
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
-from queue import SimpleQueue
 from typing import IO, TypeVar
 
+from s3nap.crew import Crew
 from s3nap.envelope import Encoded
 from s3nap.errors import VerificationError
 from s3nap.storage import Storage, Stored
@@ -25,11 +26,6 @@ DIGITS = 8
 _T = TypeVar("_T")
 _M_MMAP_THRESHOLD = -3  # malloc.h
 TAIL = 4096
-
-
-def workers() -> int:
-    """Return how many chunks are in work at once: one a core, and one more that waits for the storage."""
-    return min(len(os.sched_getaffinity(0)), 7) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,25 +57,22 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
     chunk_size: int,
     encode: Callable[[memoryview], Encoded],
     sent: Callable[[Sent], None],
+    crew: Crew,
     progress: Callable[[int], None] = lambda _size: None,
 ) -> Totals:
     """Cut ``stream`` every ``chunk_size`` bytes, encode and put the chunks; at least one, be it empty.
 
-    ``sent`` is called in order, in the caller's thread. Whatever a worker raises is raised here; nothing is
-    started after that.
+    The work is done by a ``crew``, which may have other streams to work on. ``sent`` is called in order, in the
+    caller's thread. Whatever a worker raises is raised here; nothing is started after that.
     """
     _return_large_blocks()
     totals = Totals()
-    count = workers()
-    free: SimpleQueue[bytearray] = SimpleQueue()
-    for _ in range(count + 1):
-        free.put(bytearray(chunk_size))
 
     def work(name: str, buffer: bytearray, size: int) -> Sent:
         try:
             encoded = encode(memoryview(buffer)[:size])
         finally:
-            free.put(buffer)
+            crew.give_back(buffer)
         stored = storage.put(prefix + name, encoded.body, bulk=True)
         result = Sent(name=name, size=len(encoded.body), encoded=encoded, stored=stored)
         encoded.body = b""  # the bytes are sent: let them go while earlier chunks are waited for
@@ -87,7 +80,7 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
 
     def tasks() -> Iterator[Callable[[], Sent]]:
         for number in range(10**DIGITS):
-            buffer = free.get()
+            buffer = crew.take(chunk_size)
             size = _fill(stream, buffer)
             progress(size)
             totals.tail = (totals.tail + bytes(memoryview(buffer)[max(0, size - TAIL) : size]))[-TAIL:]
@@ -97,11 +90,13 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
             if size < chunk_size:
                 return
 
-    for result in in_order(tasks(), count):
-        totals.chunks += 1
-        totals.raw_size += result.encoded.raw_size
-        totals.stored_size += result.size
-        sent(result)
+    # closed here, whoever raises: the caller may remove what was stored, so nothing may be under way any more
+    with crew.streaming(), closing(in_order(tasks(), crew.count, crew.submit)) as results:
+        for result in results:
+            totals.chunks += 1
+            totals.raw_size += result.encoded.raw_size
+            totals.stored_size += result.size
+            sent(result)
     return totals
 
 
@@ -127,24 +122,26 @@ def _fill(stream: IO[bytes], buffer: bytearray) -> int:
     return size
 
 
-def in_order(tasks: Iterator[Callable[[], _T]], count: int) -> Iterator[_T]:
-    """Run tasks in ``count`` threads and yield their results in the order of the tasks.
+def in_order(
+    tasks: Iterator[Callable[[], _T]], count: int, submit: Callable[[Callable[[], _T]], Future[_T]] | None = None
+) -> Generator[_T]:
+    """Run tasks in ``count`` threads, or by ``submit``, and yield their results in the order of the tasks.
 
     At most ``count`` are in work and as many done ahead. When one raises, the others under way are waited for,
     no more are begun, and it is raised.
     """
     pending: deque[Future[_T]] = deque()
-    with ThreadPoolExecutor(count) as pool:
+    with ExitStack() as stack:
+        submit = submit or stack.enter_context(ThreadPoolExecutor(count)).submit
         try:
             for task in tasks:
-                pending.append(pool.submit(task))
+                pending.append(submit(task))
                 while pending and (len(pending) > count or pending[0].done()):
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
         finally:
-            for future in pending:
-                future.cancel()
+            wait([future for future in pending if not future.cancel()])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from s3nap import __version__, housekeeping, options, reading, recovering, walking, watching
+from s3nap import __version__, housekeeping, interruption, options, reading, recovering, walking, watching
 from s3nap.errors import ConfError, Exit, S3napError
 from s3nap.options import with_confs
 
@@ -156,12 +156,13 @@ def _named(name: str) -> Path:
 
 
 def _interrupt(_number: int, _frame: object) -> None:
+    interruption.ask()
     raise KeyboardInterrupt
 
 
 def main() -> None:
     """Run the command line; the only place that turns errors into an exit status."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _interrupt)
     sys.exit(_status(sys.argv[1:]))

@@ -19,6 +19,7 @@ from s3nap.catalog import Catalog
 from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, S3napError, UsageError, VerificationError
 from s3nap.manifest import Archive
 from s3nap.names import readable
+from s3nap.priority import yield_to_others
 from s3nap.progress import on_terminal
 from s3nap.signing import trust_of
 from s3nap.sources.table import EXPANSIONS, expanded
@@ -113,6 +114,9 @@ def _run_conf(  # noqa: PLR0913 - what the command line says
     options = Options(
         day=today, force=force, full=full, only=only, log_file=setup.log_file, show=on_terminal(quiet=quiet or dry)
     )
+    if not dry:
+        for refused in yield_to_others(conf["Nice"], conf["IoClass"]):
+            logger.warning("{}: {}", conf.file, refused)
     execution = Run(conf, access.storage_of(conf), options, dry=dry)
     try:
         results = execution.execute()

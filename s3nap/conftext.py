@@ -6,6 +6,7 @@ from pathlib import Path
 
 from s3nap.directives import INCLUDE, TABLE, Scope, Spec
 from s3nap.job import Conf, Setting
+from s3nap.priority import IoClass
 from s3nap.values import Packing
 
 _REQUIRED = ("DiffDir", "Bucket")
@@ -96,8 +97,8 @@ def _top(conf: Conf) -> dict[str, Setting]:
 
 def _plain(setting: Setting) -> dict[str, object]:
     value = setting.value
-    if isinstance(value, (Path, Packing)):
+    if isinstance(value, (Path, Packing, IoClass)):
         value = str(value)
     elif isinstance(value, tuple):
-        value = list(value)
+        value = [str(each) for each in value]  # a rate is not JSON's
     return {"value": value, "origin": setting.origin}

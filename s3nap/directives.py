@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from s3nap import values
+from s3nap import limitvalues, values
 from s3nap.values import Packing, ValueType
 
 KINDS = ("Directory", "Subversion", "SubversionDir", "MySQL", "PostgreSQL", "SQLite", "Command")
@@ -204,6 +204,50 @@ _TOP = (
         example="Off",
         default=True,
         help="Store this conf with every run, for `bootstrap`; only where there is encryption.",
+    ),
+    Spec(
+        name="Parallel",
+        type=values.integer(1, 64),
+        scope=Scope.TOP,
+        example="4",
+        default=1,
+        help="How many jobs run at once; they share the workers of one.",
+    ),
+    Spec(
+        name="UploadLimit",
+        type=limitvalues.RATES,
+        scope=Scope.TOP,
+        example="2M 08:00-19:00 Mon-Fri",
+        default=(),
+        repeatable=True,
+        shown="no limit",
+        help="How fast archives are stored, at least 16K. Of several lines the first whose time it is counts.",
+    ),
+    Spec(
+        name="DownloadLimit",
+        type=limitvalues.RATES,
+        scope=Scope.TOP,
+        example="10M",
+        default=(),
+        repeatable=True,
+        shown="no limit",
+        help="The same for what is fetched: by restores and by looking whether archives are whole.",
+    ),
+    Spec(
+        name="Nice",
+        type=values.integer(0, 19),
+        scope=Scope.TOP,
+        example="10",
+        shown="as started",
+        help="How far a run and the programs it starts stand back for others in the use of processors.",
+    ),
+    Spec(
+        name="IoClass",
+        type=limitvalues.IO_CLASS,
+        scope=Scope.TOP,
+        example="idle",
+        shown="as started",
+        help="The same for disks, as ionice has it; 0 is the highest level, realtime is for root.",
     ),
 )
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from loguru import logger
 
 from s3nap import gpg, pipeline
-from s3nap.chunks import in_order, workers
+from s3nap.chunks import in_order
 from s3nap.compression import gunzipped
+from s3nap.crew import workers
 from s3nap.errors import NoKeyError, NoSuchObjectError, ProgramError, UsageError, VerificationError
 from s3nap.legacy import OldArchive, OldChain
 from s3nap.logs import one_line

@@ -155,6 +155,14 @@ def kill_all() -> None:
         program.kill()
 
 
+def stop_all() -> None:
+    """Kill every program that is still running, while other threads work with them: those meet ends of streams."""
+    with _running_lock:
+        programs = list(_running)
+    for program in programs:
+        program.stop()
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of child programs: messages in English, and no storage credentials."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(tuple(_hidden))}

@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from s3nap.chunks import in_order, workers
+from s3nap.chunks import in_order
+from s3nap.crew import workers
 from s3nap.envelope import Keys, Opener, Promise
 from s3nap.errors import NoKeyError, ProgramError, StorageError, VerificationError
 from s3nap.manifest import Archive

@@ -11,7 +11,8 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from s3nap.chunks import ChunkLine, in_order, parse_tables, workers
+from s3nap.chunks import ChunkLine, in_order, parse_tables
+from s3nap.crew import workers
 from s3nap.envelope import Keys, Opener, Promise
 from s3nap.errors import NoKeyError, NoSuchObjectError, VerificationError
 from s3nap.manifest import Archive, Manifest, StoredObject

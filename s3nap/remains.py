@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
-from s3nap.chunks import in_order, workers
+from s3nap.chunks import in_order
 from s3nap.contents import Contents, Node, StoredIndexes
+from s3nap.crew import workers
 from s3nap.errors import BucketError, S3napError, StorageError, VerificationError
 from s3nap.manifest import Archive
 from s3nap.picking import spans

@@ -197,10 +197,12 @@ def everything(*folders: Path) -> Tree:
     return {f"{folder}:{name}": what for folder in folders for name, what in tree_of(folder).items()}
 
 
-def s3nap(*args: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own; its standard error never shows a traceback."""
+def s3nap(
+    *args: object, env: Mapping[str, str] | None = None, under: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own (``under`` another program); it never shows a traceback."""
     done = subprocess.run(
-        [sys.executable, "-m", "s3nap", *map(str, args)],
+        [*under, sys.executable, "-m", "s3nap", *map(str, args)],
         env=dict(os.environ if env is None else env),
         capture_output=True,
         text=True,

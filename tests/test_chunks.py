@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import IO
 
 import pytest
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from storages import FaultyStorage, MemoryStorage
 
 from s3nap import chunks
-from s3nap.chunks import ChunkLine, Sent, Totals, chunks_line, in_order, parse_tables, send, sums_line, workers
+from s3nap.chunks import ChunkLine, Sent, Totals, chunks_line, in_order, parse_tables, send, sums_line
 from s3nap.compression import COMPRESSIONS
+from s3nap.crew import Crew, workers
 from s3nap.envelope import Encoded, Envelope
 from s3nap.errors import StorageError, VerificationError
 from s3nap.storage import Storage
@@ -62,7 +64,14 @@ def _sent(data: bytes, storage: Storage, encode: Callable[[memoryview], Encoded]
     pipe = Pipe(data)
     with pipe.stream:
         totals = send(
-            pipe.stream, storage, prefix="data/x/", suffix="", chunk_size=_SIZE, encode=encode, sent=done.append
+            pipe.stream,
+            storage,
+            prefix="data/x/",
+            suffix="",
+            chunk_size=_SIZE,
+            encode=encode,
+            sent=done.append,
+            crew=Crew(workers()),
         )
     return totals, done
 
@@ -128,7 +137,16 @@ def test_a_bounded_number_of_chunks_is_in_flight() -> None:
 
     pipe = Pipe(bytes(100 * _SIZE))
     with pipe.stream:
-        send(pipe.stream, MemoryStorage(), prefix="d/", suffix="", chunk_size=_SIZE, encode=encode, sent=free)
+        send(
+            pipe.stream,
+            MemoryStorage(),
+            prefix="d/",
+            suffix="",
+            chunk_size=_SIZE,
+            encode=encode,
+            sent=free,
+            crew=Crew(workers()),
+        )
     assert 2 <= most <= 2 * workers() + 1
 
 
@@ -171,18 +189,56 @@ def test_an_error_in_a_worker_is_raised_and_nothing_hangs(where: str, number: in
     assert storage.calls["put"] <= number + 2 * workers() + 1
 
 
-def test_an_error_while_reading_waits_for_the_workers() -> None:
-    """When the stream itself breaks, no thread is left that still stores something."""
-    storage = MemoryStorage()
+@pytest.mark.parametrize("where", ["read", "sent"])
+def test_after_an_error_nothing_is_under_way(where: str) -> None:
+    """When the stream itself breaks, or gpg with the keys, all that was stored can be removed: nothing comes after."""
+    under_way, lock = 0, threading.Lock()
+    pipe = Pipe(bytes(30 * _SIZE))
 
-    class Broken(io.RawIOBase):
+    def encode(raw: memoryview) -> Encoded:
+        nonlocal under_way
+        with lock:
+            under_way += 1
+        time.sleep(0.02)
+        with lock:
+            under_way -= 1
+        return _plain(raw)
+
+    class Breaking(io.RawIOBase):
+        read = 0
+
         def fileno(self) -> int:
+            self.read += 1
+            if where == "read" and self.read > 4:
+                raise OSError("gone")
+            return pipe.stream.fileno()
+
+    def sent(_: Sent) -> None:
+        if where == "sent":
             raise OSError("gone")
 
-    with pytest.raises(OSError, match="gone"):
-        send(Broken(), storage, prefix="d/", suffix="", chunk_size=_SIZE, encode=_plain, sent=lambda _: None)  # type: ignore[arg-type]
-    assert not storage.objects
-    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+    left = []
+
+    def flow(crew: Crew) -> None:
+        stream: IO[bytes] = Breaking()  # type: ignore[assignment]
+        try:
+            send(
+                stream,
+                MemoryStorage(),
+                prefix="d/",
+                suffix="",
+                chunk_size=_SIZE,
+                encode=encode,
+                sent=sent,
+                crew=crew,
+            )
+        except OSError:
+            left.append(under_way)
+            raise
+
+    with pipe.stream, closing(Crew(workers())) as crew, pytest.raises(OSError, match="gone"):
+        flow(crew)
+    assert left == [0]
 
 
 _ROW = "{number:08} 10 20 etag -\n"

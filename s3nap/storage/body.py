@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from typing import IO, cast
 
+from s3nap.pace import PIECE, Pace
 from s3nap.storage import Data
 
 
@@ -48,3 +50,46 @@ class Body(io.RawIOBase):
         piece = bytes(self._view[self._at : end])
         self._at += len(piece)
         return piece
+
+
+class PacedBody(io.RawIOBase):
+    """A body that is given out no faster than a pace allows, for the one time that it goes over the network."""
+
+    def __init__(self, body: bytes | bytearray | IO[bytes], pace: Pace) -> None:
+        super().__init__()
+        self._body = cast("IO[bytes]", Body(body)) if isinstance(body, bytes | bytearray) else body
+        self._pace = pace
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes: a request that is redirected starts again."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._body.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a position and return it."""
+        return self._body.seek(offset, whence)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return some of the next ``size`` bytes, once they may flow; nothing only at the end."""
+        piece = self._body.read(PIECE if size is None or size < 0 else min(size, PIECE))
+        self._pace.take(len(piece))
+        return piece
+
+
+def paced_read(source: IO[bytes], pace: Pace, size: int = -1) -> bytes:
+    """Read all of a source, or ``size`` bytes of it, no faster than a pace allows."""
+    whole = io.BytesIO()
+    while size < 0 or whole.tell() < size:
+        piece = source.read(PIECE if size < 0 else min(PIECE, size - whole.tell()))
+        if not piece:
+            break
+        pace.take(len(piece))
+        whole.write(piece)
+    return whole.getvalue()

@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from s3nap.errors import BucketError, DeniedError, NoSuchObjectError, StorageError
+from s3nap.pace import PIECE, UNLIMITED, Limits, Pace
 from s3nap.storage import Data, Listed, Stored
+from s3nap.storage.body import paced_read
 from s3nap.storage.keys import checked_key
 
 _TEMPORARY = ".s3nap-tmp"
@@ -32,8 +34,9 @@ class LocalStorage:
     Files are private (0600 in 0700). A key cannot be both an object and a folder of objects, as it could in S3.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, limits: Limits = UNLIMITED) -> None:
         self._root = Path(root)
+        self._limits = limits
         # folders whose entry in their parent is known to be on disk; other threads and programs may have made a
         # folder without having synced it yet, so that "exists" is not enough
         self._durable: set[Path] = set()
@@ -65,7 +68,7 @@ class LocalStorage:
             self._tidy()
             temporary = self._root / _TEMPORARY / f"{os.getpid()}-{secrets.token_hex(8)}"
             try:
-                _write(temporary, data)
+                _write(temporary, data, self._limits.up)
                 self._rename(temporary, target)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -87,11 +90,10 @@ class LocalStorage:
         path = self._path(key)
         with self._translated("read", path), path.open("rb") as file:
             file.seek(start)
-            if length is None:
-                return file.read()
             # read() sets aside as much memory as it is asked for
             rest = max(os.fstat(file.fileno()).st_size - start, 0)
-            return file.read(min(length, rest))
+            size = -1 if length is None else min(length, rest)
+            return file.read(size) if self._limits.down is None else paced_read(file, self._limits.down, size)
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Yield the files in the order of their keys, one folder in memory at a time."""
@@ -242,10 +244,15 @@ def _is_object(entry: os.DirEntry[str], folder: str) -> bool:
     return (entry.is_dir() or entry.is_file()) and (folder != "" or entry.name != _TEMPORARY)
 
 
-def _write(path: Path, data: Data) -> None:
+def _write(path: Path, data: Data, pace: Pace | None) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+        if pace is None:
+            file.write(data)
+        else:
+            for piece in (memoryview(data)[at : at + PIECE] for at in range(0, len(data), PIECE)):
+                pace.take(len(piece))
+                file.write(piece)
         file.flush()
         os.fsync(descriptor)
 

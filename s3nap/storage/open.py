@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from s3nap.errors import UsageError
+from s3nap.pace import UNLIMITED, Limits
 from s3nap.storage import Storage
 
 _NAME = re.compile(r"[A-Za-z0-9._-]*")
@@ -21,16 +22,18 @@ def open_storage(  # noqa: PLR0913 (the directives of a conf, by name)
     object_lock: str | None = None,
     key_file: Path | None = None,
     connections: int = 8,
+    limits: Limits = UNLIMITED,
 ) -> Storage:
     """Return the storage of ``s3://bucket[/prefix]``, ``file:///path`` or a bare bucket name, without asking it.
 
-    The other parameters concern S3 alone; ``connections`` is how many threads will use the storage at once.
+    ``limits`` hold for all that is put and got. The other parameters concern S3 alone; ``connections`` is how many
+    threads will use the storage at once.
     """
     parts = _checked(url)
     if parts.scheme == "file":
         from s3nap.storage.local import LocalStorage  # noqa: PLC0415 (each storage is loaded only when it is used)
 
-        return LocalStorage(Path(unquote(parts.path)))
+        return LocalStorage(Path(unquote(parts.path)), limits)
     # boto3 takes a third of a second to import; who backs up to a disk, or asks for the version, shall not wait for it
     from s3nap.storage.s3 import S3Storage  # noqa: PLC0415 (as said above)
 
@@ -43,6 +46,7 @@ def open_storage(  # noqa: PLR0913 (the directives of a conf, by name)
         object_lock=object_lock,
         key_file=key_file,
         connections=connections,
+        limits=limits,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from loguru import logger
+
+from s3nap import interruption
 
 DELAYS = (0.3, 1.0, 3.0, 10.0, 30.0, *(60.0,) * 30)  # seconds
 _BRIEF = 4  # of them, after an outage that did not pass: what is left to do must not wait as long again
@@ -42,5 +43,5 @@ class Patience:
                     raise
                 logger.info("{}: {}; trying again in {:.1f} s", doing, error, delay)
                 # not all threads at once
-                time.sleep(delay * random.SystemRandom().uniform(0.5, 1.5))
+                interruption.sleep(delay * random.SystemRandom().uniform(0.5, 1.5))
         raise AssertionError  # the last round ends above

@@ -24,8 +24,9 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError  # botocore lets some of them through while a body is read
 
 from s3nap.errors import BucketError, DeniedError, StorageError
+from s3nap.pace import UNLIMITED, Limits
 from s3nap.storage import Data, Listed, Stored
-from s3nap.storage.body import Body
+from s3nap.storage.body import Body, PacedBody, paced_read
 from s3nap.storage.keyfile import read_key_file
 from s3nap.storage.keys import checked_key, foreign_key
 from s3nap.storage.patience import DELAYS, Patience
@@ -81,7 +82,9 @@ class S3Storage:
         connections: int = 8,
         delays: Sequence[float] = DELAYS,
         timeouts: tuple[float, float] = (10, 60),
+        limits: Limits = UNLIMITED,
     ) -> None:
+        self._limits = limits
         self._bucket = bucket
         self._prefix = f"{checked_key(prefix)}/" if prefix else ""
         self._endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -92,6 +95,9 @@ class S3Storage:
         self._look_alike = self._endpoint is not None and not _AWS.search(urlsplit(self._endpoint).hostname or "")
         self._send_md5 = False
         self._client = self._connect(region, key_file, connections, timeouts)
+        if limits.up is not None:
+            # here, and not where the body is made: before it goes out it may be read for hashes
+            self._client.meta.events.register("before-send.s3.PutObject", self._slow_down)
         self._deleter = Deleter(self._client, self._bucket, self._tried, locks=object_lock is not None)
 
     @property
@@ -145,7 +151,8 @@ class S3Storage:
                 raise
             if not answer.get("ETag"):
                 raise _NotS3Error("the answer to a get has no ETag")
-            body = answer["Body"].read()
+            down = self._limits.down
+            body = answer["Body"].read() if down is None else paced_read(cast("IO[bytes]", answer["Body"]), down)
             if part and "ContentRange" not in answer:  # a server without ranges; rclone has them, but answers 200
                 body = body[start:]
             return body if length is None else body[:length]
@@ -241,6 +248,10 @@ class S3Storage:
         if not answer.get("ETag"):
             raise _NotS3Error("the answer to a put has no ETag")
         return Stored(etag=answer["ETag"].strip('"'), version=answer.get("VersionId") or "-")
+
+    def _slow_down(self, request: Any, **_: object) -> None:  # noqa: ANN401 - botocore's request
+        if self._limits.up is not None and request.body:
+            request.body = PacedBody(request.body, self._limits.up)
 
     def _page(self, prefix: str, token: str | None, size: int) -> ListObjectsV2OutputTypeDef:
         more: dict[str, Any] = {"ContinuationToken": token} if token else {}
