@@ -150,6 +150,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "restoring",
             "runbook",
             "salvaging",
+            "tables",
             "tour",
             "verifying",
             "vouching",
