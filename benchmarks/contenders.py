@@ -6,14 +6,13 @@ All but the floor encrypt and compress, and wait until everything is acknowledge
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from measuring import Command
+from measuring import Command, measure
 from stage import BUCKET, RECIPIENT, Stage, rclone
 from workloads import Workload
 
@@ -125,7 +124,7 @@ class Restic(Contender):
 
     def prepare(self, lap: Lap) -> None:
         """Make the repository."""
-        subprocess.run(["restic", "init", "-q"], env=self._env(lap), check=True)
+        measure(Command(["restic", "init", "-q"], self._env(lap)))
 
     def command(self, act: str, lap: Lap, target: Path) -> Command | None:
         """Each act is a command of one line."""
@@ -141,11 +140,9 @@ class Restic(Contender):
         return Command(["restic", "restore", "latest", "-q", "--target", target, *one], env)
 
     def _env(self, lap: Lap) -> Mapping[str, str]:
-        import os  # noqa: PLC0415 - its environment is set when a stage is made
-
         cache = str(lap.stage.base / f"cache-{lap.name}")
         repository = f"s3:{lap.endpoint}/{BUCKET}/{self.place(lap)}"
-        return {**os.environ, "RESTIC_REPOSITORY": repository, "RESTIC_PASSWORD": "bench", "RESTIC_CACHE_DIR": cache}
+        return {"RESTIC_REPOSITORY": repository, "RESTIC_PASSWORD": "bench", "RESTIC_CACHE_DIR": cache}
 
 
 class Aws(Contender):
@@ -250,7 +247,7 @@ class Borg(OnDisk):
 
     def prepare(self, lap: Lap) -> None:
         """Make the repository."""
-        subprocess.run(["borg", "init", "--encryption", "repokey"], env=self._env(lap), check=True)
+        measure(Command(["borg", "init", "--encryption", "repokey"], self._env(lap)))
 
     def command(self, act: str, lap: Lap, target: Path) -> Command | None:
         """Each act is a command of one line."""
@@ -262,10 +259,8 @@ class Borg(OnDisk):
         return Command(["borg", "extract", "::1", one], env, folder=target)
 
     def _env(self, lap: Lap) -> Mapping[str, str]:
-        import os  # noqa: PLC0415 - its environment is set when a stage is made
-
         base = str(lap.stage.base / "borg")
-        return {**os.environ, "BORG_REPO": str(self.folder(lap)), "BORG_PASSPHRASE": "bench", "BORG_BASE_DIR": base}
+        return {"BORG_REPO": str(self.folder(lap)), "BORG_PASSPHRASE": "bench", "BORG_BASE_DIR": base}
 
 
 class Duplicity(OnDisk):

@@ -8,6 +8,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -48,16 +49,17 @@ def size(text: str) -> int:
 
 
 def measure(command: Command) -> Measured:
-    """Run a program to its end; the whole benchmark ends if it fails."""
+    """Run a program to its end; the whole benchmark ends if it fails, with what the program said."""
     before, begun, peak = os.times(), time.perf_counter(), 0
     done = threading.Event()
-    with (command.output or Path(os.devnull)).open("wb") as out:
+    with (command.output or Path(os.devnull)).open("wb") as out, tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             list(map(str, command.argv)),
             env={**os.environ, **(command.env or {})},
             cwd=command.folder,
             stdin=subprocess.DEVNULL,
             stdout=out,
+            stderr=said,
         )
 
         def watch() -> None:
@@ -71,9 +73,11 @@ def measure(command: Command) -> Measured:
         wall = time.perf_counter() - begun
         done.set()
         watcher.join()
-    after = os.times()
-    if status not in command.statuses:
-        sys.exit(f"{' '.join(map(str, command.argv))[:200]} ended with {status}")
+        after = os.times()
+        if status not in command.statuses:
+            said.seek(0)
+            words = said.read().decode("utf-8", "replace")[-2000:]
+            sys.exit(f"{' '.join(map(str, command.argv))[:200]} ended with {status}: {words}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return Measured(wall, cpu, peak)
 
