@@ -13,7 +13,7 @@ help:
 	@echo 'make test    all tests (installs the programs they need where it may)'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make soak    made-up histories for S3NAP_SOAK_MINUTES (60), then thirty days of many files'
-	@echo 'make bench   time uploads'
+	@echo 'make bench   compare with other programs, and see how costs grow: writes BENCHMARKS.md (hours)'
 	@echo 'make clean   remove what these made'
 
 demo: $(VENV)/.s3nap
@@ -36,7 +36,9 @@ soak: $(VENV)/.tools
 	S3NAP_SOAK_FILES=3000 $(BIN)/python -m pytest -n 2 tests/test_thirty_days.py
 
 bench: $(VENV)/.tools
-	$(BIN)/python benchmarks/upload.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python benchmarks/compare.py --write $(COMPARE)
+	$(BIN)/python benchmarks/scale.py --write $(SCALE)
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -202,6 +201,8 @@ def hosts(storage: Storage) -> list[str]:
 def _parallel(fetch: Callable[[Entry], _T], entries: Sequence[Entry]) -> list[_T]:
     if len(entries) < 2:
         return [fetch(entry) for entry in entries]
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - start-up time: not needed where copies suffice
+
     with ThreadPoolExecutor(_FETCHERS) as pool:
         return list(pool.map(fetch, entries))
 

@@ -10,7 +10,11 @@ from typing import Any
 
 import click
 
+<<<<<<< HEAD
 from s3nap import __version__, housekeeping, interruption, options, reading, recovering, walking, watching
+=======
+from s3nap import __version__, options
+>>>>>>> compare
 from s3nap.errors import ConfError, Exit, S3napError
 from s3nap.options import with_confs
 
@@ -31,23 +35,35 @@ Exit status:
 
 
 class _Commands(click.Group):
-    """Takes a first word that is no command for the name of a conf, as the original does."""
+    """Takes a first word that is no command for the name of a conf, as the original does.
+
+    The commands of other modules are added when one is looked for: ``--version`` and the daily run need none of them.
+    """
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands:
+        if args and args[0] not in self.list_commands(ctx):
             return "run", self.commands["run"], args
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        self._complete()
         command = super().get_command(ctx, cmd_name)
         if command is not None:
             command.epilog = command.epilog or _STATUSES
         return command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        self._complete()
         return [name for name in self.commands if not self.commands[name].hidden or ctx.obj is None]
+
+    def _complete(self) -> None:
+        from s3nap import housekeeping, reading, recovering, walking, watching  # noqa: PLC0415
+
+        for group in (reading, walking, recovering, watching, housekeeping):
+            for command in group.COMMANDS:
+                self.add_command(command)
 
 
 @click.group(
@@ -131,10 +147,6 @@ def generate() -> int:
 
     click.echo(text(), nl=False)
     return Exit.DONE
-
-
-for command in (each for group in (reading, walking, recovering, watching, housekeeping) for each in group.COMMANDS):
-    cli.add_command(command)
 
 
 def _run(names: Sequence[str], jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401

@@ -19,6 +19,7 @@ from s3nap.legacyread import OldTarget, check
 from s3nap.legacyread import restore as act
 from s3nap.logs import one_line
 from s3nap.progress import on_terminal
+from s3nap.tables import table
 from s3nap.when import rule
 
 # options of restore that mean something for old archives, too; all others are refused
@@ -173,7 +174,8 @@ def _text(pairs: Sequence[tuple[OldArchive, OldChain]]) -> str:
         )
         for archive, links in pairs
     ]
-    return report.table(["Name", "Stored at", "Slot", "Type", "Chunks", "Stored", "State"], rows)
+    heads = ["Name", "Stored at", "Slot", "Type", "Chunks", "Stored", "State"]
+    return table(heads, rows, right={"Slot", "Chunks", "Stored"})
 
 
 def _state(archive: OldArchive, links: OldChain) -> str:

@@ -142,7 +142,7 @@ class ArchiveName:
 def run_time(run: str) -> datetime:
     """Return the second that a run id says; the latest there is, if there is no such second."""
     try:
-        return datetime.strptime(run[:16], "%Y%m%dT%H%M%S%z")
+        return datetime.fromisoformat(run[:16])
     except ValueError:
         return datetime.max.replace(tzinfo=UTC)
 

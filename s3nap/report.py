@@ -13,15 +13,13 @@ from s3nap.logs import one_line
 from s3nap.manifest import Archive, Manifest
 from s3nap.names import readable
 from s3nap.plan import task_record
+from s3nap.tables import table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from s3nap.backup import Result
     from s3nap.forecast import Forecast
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_WIDE = 1000  # columns, where nobody is looking: a pipe must not be wrapped
 
 
 def size(count: int) -> str:
@@ -64,7 +62,7 @@ def archive_record(archive: Archive, verdict: Verdict, *, retired_job: bool) -> 
 def archives_text(records: Sequence[Mapping[str, Any]], *, hosts: bool) -> str:
     """Draw the table of ``list``."""
     heads = ["Job", "Day", "Started", "Slot", "Type", "Size", "Stored", "State"]
-    table = _table([*(["Host"] if hosts else []), *heads], right={"Slot", "Size", "Stored"})
+    rows = []
     for record in records:
         started = datetime.fromisoformat(record["started"]).astimezone()
         row = [
@@ -77,8 +75,8 @@ def archives_text(records: Sequence[Mapping[str, Any]], *, hosts: bool) -> str:
             size(record["stored_size"]),
             ", ".join(_state(record)),
         ]
-        table.add_row(*([record["host"]] if hosts else []), *row)
-    return _drawn(table)
+        rows.append([*([record["host"]] if hosts else []), *row])
+    return table([*(["Host"] if hosts else []), *heads], rows, right={"Slot", "Size", "Stored"})
 
 
 def _state(record: Mapping[str, Any]) -> Iterable[str]:
@@ -95,9 +93,8 @@ def _state(record: Mapping[str, Any]) -> Iterable[str]:
 def swept_text(records: Sequence[Mapping[str, Any]], *, became: bool) -> str:
     """Draw what is to be swept, or with ``became`` what was."""
     heads = ["Host", "Job", "Day", "Slot", "Type", "Run", "Size", "Why", *(["Result"] if became else [])]
-    table = _table(heads, right={"Slot", "Size"})
-    for record in records:
-        table.add_row(
+    rows = [
+        [
             one_line(record["host"]),
             one_line(readable(record["job"])),
             record["day"] or "",
@@ -107,27 +104,30 @@ def swept_text(records: Sequence[Mapping[str, Any]], *, became: bool) -> str:
             size(record["stored_size"]),
             record["why"],
             *([record["result"]] if became else []),
-        )
-    return _drawn(table)
+        ]
+        for record in records
+    ]
+    return table(heads, rows, right={"Slot", "Size"})
 
 
 def results_text(results: Sequence[Result]) -> str:
     """Draw the summary at the end of a run."""
     right = {"Slot", "In", "Stored", "Files", "Time"}
-    table = _table(["Job", "Slot", "Type", "In", "Stored", "Files", "Time", "Result"], right=right)
-    for result in results:
-        task, manifest = result.task, result.manifest
-        table.add_row(
+    rows = [
+        [
             one_line(readable(result.job.name)),
-            str(task.slot) if task else "",
-            task.type if task else "",
-            size(manifest.raw_size) if manifest else "",
-            size(manifest.stored_size) if manifest else "",
-            str(manifest.files) if manifest else "",
+            *((str(task.slot), task.type) if (task := result.task) else ("", "")),
+            *(_sizes(result.manifest) if result.manifest else ("", "", "")),
             f"{result.seconds:.1f} s",
             _became(result),
-        )
-    return _drawn(table)
+        ]
+        for result in results
+    ]
+    return table(["Job", "Slot", "Type", "In", "Stored", "Files", "Time", "Result"], rows, right)
+
+
+def _sizes(manifest: Manifest) -> tuple[str, str, str]:
+    return size(manifest.raw_size), size(manifest.stored_size), str(manifest.files)
 
 
 def _became(result: Result) -> str:
@@ -138,31 +138,34 @@ def _became(result: Result) -> str:
 
 def tasks_text(results: Sequence[Result], host: str) -> str:
     """Draw what ``-t`` shows."""
-    table = _table(["Job", "Slot", "Type", "Action", "Reason", "Archive"], right={"Slot"})
+    rows = []
     for result in results:
         task = result.task
         if task is None:
-            table.add_row(one_line(readable(result.job.name)), "", "", result.outcome, one_line(result.message), "")
+            rows.append([one_line(readable(result.job.name)), "", "", result.outcome, one_line(result.message), ""])
             continue
         archive = f"{host}/{task.job.name}-{task.slot}-{task.type}" if task.action == "backup" else ""
         cells = (str(task.slot), task.type, task.action, one_line(task.reason), one_line(archive))
-        table.add_row(one_line(readable(task.job.name)), *cells)
-    return _drawn(table)
+        rows.append([one_line(readable(task.job.name)), *cells])
+    return table(["Job", "Slot", "Type", "Action", "Reason", "Archive"], rows, right={"Slot"})
 
 
 def plan_text(plan: Forecast) -> str:
     """Draw the calendar, and below it what stays restorable."""
-    table = _table(["Day", "Job", "Slot", "Type", "Action", "Reason"], right={"Slot"})
+    rows = []
     previous: date | None = None
     for task in plan.tasks:
         shown = f"{task.day} {task.day:%a}" if task.day != previous else ""
         previous = task.day
         cells = (one_line(readable(task.job.name)), str(task.slot), task.type, task.action, one_line(task.reason))
-        table.add_row(shown, *cells)
-    after = _table(["Job", "Restorable in the end", "Archives at most"], right={"Archives at most"})
-    for job, days in plan.restorable.items():
-        after.add_row(one_line(readable(job)), _spans(days), str(plan.most[job]))
-    return _drawn(table) + "\n" + _drawn(after)
+        rows.append([shown, *cells])
+    after = [[one_line(readable(job)), _spans(days), str(plan.most[job])] for job, days in plan.restorable.items()]
+    return "\n".join(
+        (
+            table(["Day", "Job", "Slot", "Type", "Action", "Reason"], rows, right={"Slot"}),
+            table(["Job", "Restorable in the end", "Archives at most"], after, right={"Archives at most"}),
+        )
+    )
 
 
 def _spans(days: Sequence[date]) -> str:
@@ -194,10 +197,11 @@ def settings_text(records: Sequence[Mapping[str, Any]]) -> str:
     """Draw what ``config show`` prints."""
     blocks = []
     for record in records:
-        table = _table(["Directive", "Value", "From"], right=set())
-        for name, setting in record["settings"].items():
-            table.add_row(name, one_line(json.dumps(setting["value"], ensure_ascii=False)), one_line(setting["origin"]))
-        blocks.append(f"{one_line(readable(record['job']))}\n{_drawn(table)}")
+        rows = [
+            [name, one_line(json.dumps(setting["value"], ensure_ascii=False)), one_line(setting["origin"])]
+            for name, setting in record["settings"].items()
+        ]
+        blocks.append(f"{one_line(readable(record['job']))}\n{table(['Directive', 'Value', 'From'], rows)}")
     return "\n".join(blocks)
 
 
@@ -206,35 +210,3 @@ def restored_text(manifest: Manifest, target: str, written: int, seconds: float)
     when = f"{manifest.day} ({manifest.type}, {manifest.run})"
     what = f"{readable(manifest.job)} of {manifest.host} as of {when}"
     return f"restored {what} to {target}: {size(written)} in {seconds:.1f} s"
-
-
-def table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ("Slot", "Chunks", "Stored")
-) -> str:
-    """Draw a table; columns in ``right`` are numbers."""
-    made = _table(heads, right=set(right))
-    for row in rows:
-        made.add_row(*row)
-    return _drawn(made)
-
-
-def _table(heads: Sequence[str], right: set[str]) -> Table:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - slow to import, and not needed for JSON
-    from rich.table import Table  # noqa: PLC0415 - as above
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for head in heads:
-        table.add_column(head, justify="right" if head in right else "left", overflow="fold")
-    return table
-
-
-def _drawn(table: Table) -> str:
-    from io import StringIO  # noqa: PLC0415 - as rich
-
-    from rich.console import Console  # noqa: PLC0415 - slow to import, and not needed for JSON
-
-    console = Console(highlight=False, markup=False)
-    text = StringIO()
-    width = console.width if console.is_terminal else _WIDE
-    Console(file=text, width=width, highlight=False, markup=False, no_color=True).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from s3nap import gpg, recipients
-from s3nap.envelope import read_passphrase
 from s3nap.errors import ProgramError, RecipientError, UntrustedError
 from s3nap.job import Conf
 
@@ -51,6 +49,8 @@ class Trust:
 
         gpg's exit status alone is 0 for any key that happens to be in the keyring.
         """
+        from s3nap import gpg  # noqa: PLC0415 - start-up time: most confs have no signer
+
         status, lines = gpg.signatures(data, signature, keyring=self._keyring)
         said = [line[0] for line in lines if line]
         for word, meaning in _BAD.items():
@@ -73,6 +73,8 @@ class Signer:
 
     def __init__(self, fingerprint: str, *, keyring: Path | None, passphrase: str | None, now: datetime) -> None:
         """Sign something, to know that it will work when there is something to lose; RecipientError if not."""
+        from s3nap import recipients  # noqa: PLC0415 - as in Trust
+
         self._keyring, self._passphrase = keyring, passphrase
         self._own = Trust([fingerprint], keyring)
         self._name = f"{fingerprint}!"  # just this key
@@ -99,6 +101,8 @@ class Signer:
 
         Raises ProgramError if gpg does not sign, UntrustedError if what it made is no signature by this key.
         """
+        from s3nap import gpg  # noqa: PLC0415 - as in Trust
+
         made = gpg.sign(data, self._name, keyring=self._keyring, passphrase=self._passphrase)
         return made, self._own.check(data, made)
 
@@ -107,6 +111,8 @@ def open_signer(conf: Conf) -> Signer | None:
     """Return the signer that a conf asks for, if any; RecipientError if it cannot sign."""
     if conf["SignKey"] is None:
         return None
+    from s3nap.envelope import read_passphrase  # noqa: PLC0415 - as in Trust
+
     return Signer(
         conf["SignKey"],
         keyring=conf["GpgKeyring"],

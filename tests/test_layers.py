@@ -159,6 +159,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "restoring",
             "runbook",
             "salvaging",
+            "tables",
             "tour",
             "verifying",
             "vouching",

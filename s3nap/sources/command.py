@@ -19,7 +19,7 @@ from loguru import logger
 from s3nap import pipeline
 from s3nap.errors import SourceError, UsageError, VerificationError
 from s3nap.job import Job
-from s3nap.manifest import Manifest, Type
+from s3nap.manifest import Manifest
 from s3nap.names import readable
 from s3nap.sources import LoadOptions, Outcome
 from s3nap.sources.programs import ProgramDump, feed
@@ -159,8 +159,3 @@ class LevelFiles:
     def finish(self, manifest: Manifest) -> str:  # noqa: ARG002 - the Protocol's signature
         """Name the files."""
         return ", ".join(self._written)
-
-
-def needs_level_files(manifest: Manifest, target: str) -> bool:
-    """Is this the end of a chain of several streams that must not be joined?"""
-    return manifest.stream == "raw" and manifest.type is Type.DIFF and target != "-"

@@ -1,60 +1,58 @@
-"""The table of sources: a new one is one class and one line here."""
+"""The table of sources: a new one is one class and one line here.
+
+What a line names (module of this package, colon, what is in it) is imported when it is needed: whoever lists archives
+needs none of it, and a run only what its conf has.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from s3nap.errors import S3napError, SourceError, UsageError
 from s3nap.job import Job
-from s3nap.manifest import Manifest
+from s3nap.manifest import Manifest, Type
 from s3nap.sources import Loader, LoaderFactory, LoadOptions, Source, SourceFactory
-from s3nap.sources.command import CommandLoader, CommandSource, LevelFiles, needs_level_files
-from s3nap.sources.directory import DirectorySource
-from s3nap.sources.mysql import MySQLSource
-from s3nap.sources.mysqlload import MySQLLoader
-from s3nap.sources.pgload import PostgreSQLLoader
-from s3nap.sources.postgresql import PostgreSQLSource
-from s3nap.sources.rawfile import FileLoader
-from s3nap.sources.sqlite import SQLiteSource
-from s3nap.sources.subversion import SubversionSource, repositories
-from s3nap.sources.svnload import SubversionLoader
 
-SOURCES: dict[str, SourceFactory] = {
-    "Directory": DirectorySource,
-    "Subversion": SubversionSource,
-    "SubversionDir": SubversionSource,
-    "MySQL": MySQLSource,
-    "PostgreSQL": PostgreSQLSource,
-    "SQLite": SQLiteSource,
-    "Command": CommandSource,
-    "Conf": DirectorySource,
+SOURCES = {
+    "Directory": "directory:DirectorySource",
+    "Subversion": "subversion:SubversionSource",
+    "SubversionDir": "subversion:SubversionSource",
+    "MySQL": "mysql:MySQLSource",
+    "PostgreSQL": "postgresql:PostgreSQLSource",
+    "SQLite": "sqlite:SQLiteSource",
+    "Command": "command:CommandSource",
+    "Conf": "directory:DirectorySource",
 }
-LOADERS: dict[str, LoaderFactory] = {
-    "Subversion": SubversionLoader,
-    "SubversionDir": SubversionLoader,
-    "MySQL": MySQLLoader,
-    "PostgreSQL": PostgreSQLLoader,
-    "Command": CommandLoader,
+LOADERS = {
+    "Subversion": "svnload:SubversionLoader",
+    "SubversionDir": "svnload:SubversionLoader",
+    "MySQL": "mysqlload:MySQLLoader",
+    "PostgreSQL": "pgload:PostgreSQLLoader",
+    "Command": "command:CommandLoader",
 }
-EXPANSIONS: dict[str, Callable[[Job], list[Job]]] = {
-    "SubversionDir": repositories,
+EXPANSIONS = {
+    "SubversionDir": "subversion:repositories",
 }
 
 
 def make_source(job: Job, own_paths: Sequence[Path]) -> Source:
     """Return the source of a job; SourceError if there is none for its kind in this version."""
-    factory = SOURCES.get(job.kind)
-    if factory is None:
+    if job.kind not in SOURCES:
         raise SourceError(f"{job.origin}: this version of s3nap plans {job.kind} jobs, but cannot back them up yet")
+    factory: SourceFactory = named(SOURCES[job.kind])
     return factory(job, own_paths)
 
 
 def expand(job: Job) -> list[Job]:
     """Return the jobs that one job of the conf stands for: itself, or one for each thing found where it says."""
-    expansion = EXPANSIONS.get(job.kind)
-    return [job] if expansion is None else expansion(job)
+    if job.kind not in EXPANSIONS:
+        return [job]
+    expansion: Callable[[Job], list[Job]] = named(EXPANSIONS[job.kind])
+    return expansion(job)
 
 
 def expanded(jobs: Iterable[Job]) -> list[Job]:
@@ -77,11 +75,19 @@ def job_of(name: str, jobs: Iterable[Job]) -> Job | None:
 
 def make_loader(manifest: Manifest, options: LoadOptions) -> Loader:
     """Return what loads archives of this kind: a file where a target is given, else into the server or repository."""
-    factory = LOADERS.get(manifest.kind)
-    if factory is not None and options.target is None:
+    if manifest.kind in LOADERS and options.target is None:
+        factory: LoaderFactory = named(LOADERS[manifest.kind])
         return factory(manifest, options)
     if options.target is None:
         raise UsageError(f"{manifest.kind} archives are restored to a file: give --target FILE, or --target -")
-    if needs_level_files(manifest, options.target):
-        return LevelFiles(options.target, overwrite=options.overwrite)
-    return FileLoader(options.target, overwrite=options.overwrite)
+    # several streams that must not be joined go to a file each
+    apart = manifest.stream == "raw" and manifest.type is Type.DIFF and options.target != "-"
+    to_file = named("command:LevelFiles" if apart else "rawfile:FileLoader")
+    loader: Loader = to_file(options.target, overwrite=options.overwrite)
+    return loader
+
+
+def named(line: str) -> Any:  # noqa: ANN401 - a factory; the tests see that each line names one
+    """Return what a line of the tables names."""
+    module, _, name = line.partition(":")
+    return getattr(import_module(f"s3nap.sources.{module}"), name)
