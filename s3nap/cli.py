@@ -10,11 +10,7 @@ from typing import Any
 
 import click
 
-<<<<<<< HEAD
-from s3nap import __version__, housekeeping, interruption, options, reading, recovering, walking, watching
-=======
-from s3nap import __version__, options
->>>>>>> compare
+from s3nap import __version__, interruption, options
 from s3nap.errors import ConfError, Exit, S3napError
 from s3nap.options import with_confs
 
