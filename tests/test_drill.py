@@ -249,6 +249,12 @@ def test_mysql(mariadb: MariaDB, backups: Backups, scratch: Path, monkeypatch: p
         found = drill(backups, scratch, f"{mariadb.socket}:{database}")
         assert (found["outcome"], found["how"], found["why"]) == ("restored", "server", "")
     monkeypatch.delenv("MYSQL_PWD")
+    closed = backups.folder / "temp"
+    backups.folder.chmod(0o700)
+    if os.geteuid() == 0:  # the server is another user's
+        found = drill(backups, closed, f"{mariadb.socket}:shop", "-n", status=Exit.FAILED)
+        assert (found["outcome"], "may not enter" in found["why"]) == ("hindered", True)
+    assert "would restore" in backups.run("drill", "-n", f"{mariadb.socket}:shop")  # TempDir is passed over
     assert "shop" not in mariadb.sql("SHOW DATABASES")
     assert [file for file in folder.rglob("*") if file.is_file()] == []
     shutil.rmtree(folder)
