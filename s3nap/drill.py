@@ -7,6 +7,7 @@ leaves no mark; what does not come back as it was does.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -43,6 +44,7 @@ from s3nap.storage import Storage
 
 _SERVER_BYTES = 512 << 20  # an empty server, and its logs
 _PREFIX = "s3nap-drill-"
+_NOT_HERE = ("invalid locale", "extension control file", "is not available")  # what this machine's server lacks
 _TOOLS = {"index": ("tar",), "repository": ("svnadmin", "svnlook")}
 
 Outcome = Literal["restored", "differs", "failed", "hindered"]
@@ -215,7 +217,8 @@ def _outcome(drill: Drill, error: S3napError) -> Outcome:
         return "hindered"
     if isinstance(error, VerificationError):
         return "differs"
-    return "failed" if drill.outcome == "failed" else "hindered"
+    here = drill.how == "server" and any(words in str(error) for words in _NOT_HERE)
+    return "failed" if drill.outcome == "failed" and not here else "hindered"
 
 
 @contextlib.contextmanager
@@ -229,9 +232,9 @@ def _scratch(parent: Path) -> Iterator[Path]:
 
 
 def _remove(folder: Path) -> None:
-    for path in [folder, *folder.rglob("*")]:
-        if path.is_dir() and not path.is_symlink():
-            with contextlib.suppress(OSError):
+    for parent, names, _ in os.walk(folder) if os.geteuid() != 0 else ():  # root passes every door
+        for path in (Path(parent, name) for name in names):
+            if not path.is_symlink():
                 path.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():

@@ -211,13 +211,15 @@ def test_a_repository_a_database_and_a_command(backups: Backups, scratch: Path) 
     assert "1 tables instead of 2" in drill(backups, scratch, "SQLite", status=Exit.VERIFICATION)["why"]
 
 
-def _prove(backups: Backups, kind: str, **proof: int) -> None:
-    """Let the newest archive of a kind promise something else."""
-    file = max(backups.folder.glob(f"bucket/catalog/h/**/{kind}/**/*.json"), key=lambda path: path.name)
-    plain = json.loads(file.read_text())
-    plain["proof"] |= proof
-    file.chmod(0o600)
-    file.write_text(json.dumps(plain))
+def _prove(backups: Backups, kind: str, **proof: int | str) -> None:
+    """Let the archives of a kind promise something else."""
+    files = list(backups.folder.glob(f"bucket/catalog/h/**/{kind}/**/*.json"))
+    assert files
+    for file in files:
+        plain = json.loads(file.read_text())
+        plain["proof"] |= proof
+        file.chmod(0o600)
+        file.write_text(json.dumps(plain))
 
 
 _SHOP = """\
@@ -247,6 +249,12 @@ def test_mysql(mariadb: MariaDB, backups: Backups, scratch: Path, monkeypatch: p
         found = drill(backups, scratch, f"{mariadb.socket}:{database}")
         assert (found["outcome"], found["how"], found["why"]) == ("restored", "server", "")
     monkeypatch.delenv("MYSQL_PWD")
+    closed = backups.folder / "temp"
+    backups.folder.chmod(0o700)
+    if os.geteuid() == 0:  # the server is another user's
+        found = drill(backups, closed, f"{mariadb.socket}:shop", "-n", status=Exit.FAILED)
+        assert (found["outcome"], "may not enter" in found["why"]) == ("hindered", True)
+    assert "would restore" in backups.run("drill", "-n", f"{mariadb.socket}:shop")  # TempDir is passed over
     assert "shop" not in mariadb.sql("SHOW DATABASES")
     assert [file for file in folder.rglob("*") if file.is_file()] == []
     shutil.rmtree(folder)
@@ -342,6 +350,9 @@ def test_postgresql(postgres2: Postgres, backups: Backups, scratch: Path, monkey
     for job in ("PostgreSQL/postgres@drilled", "PostgreSQL/postgres@all", "c/PostgreSQL/postgres@drilled"):
         found = drill(backups, scratch, job)
         assert (found["outcome"], found["how"], found["why"]) == ("restored", "server", ""), job
+    _prove(backups, "PostgreSQL", collate="xx_XX")
+    found = drill(backups, scratch, "PostgreSQL/postgres@drilled", status=Exit.FAILED)
+    assert (found["outcome"], found["mark"], "install that locale" in found["why"]) == ("hindered", None, True)
     for name in ("PGHOSTADDR", "PGHOST", "PGOPTIONS"):
         monkeypatch.delenv(name)
     assert "drilled" not in postgres2.sql("SELECT datname FROM pg_database").split()
