@@ -148,7 +148,7 @@ def _drilled(facts: JobFacts) -> Iterator[Said]:
         return
     drills = [found for archive in facts.archives for mark in archive.marks if (found := _DRILL.fullmatch(mark))]
     if not drills:
-        yield Said(level=Level.OK, text="no restore drill is on record: restore it once, elsewhere")
+        yield Said(level=Level.OK, text="no restore drill is on record: s3nap drill")
         return
     last = max(drills, key=lambda found: found[0].partition("-")[2])
     age = (facts.day - datetime.strptime(f"{last[1]}+0000", "%Y%m%d%z").date()).days

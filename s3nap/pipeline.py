@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -29,6 +30,7 @@ _STDERR_TAIL = 2000
 _PIPE_BYTES = 1 << 20  # what an ordinary user may ask for; fewer switches between the two ends
 _running: set[Running] = set()
 _running_lock = threading.Lock()
+_hidden: list[str] = ["AWS_"]  # children never see the storage's credentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,11 @@ class Running:
         self._process = process
         with _running_lock:
             _running.add(self)
+
+    @property
+    def alive(self) -> bool:
+        """Does it still run?"""
+        return self._process.poll() is None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of ``data`` to standard input, unbuffered; BrokenPipeError if the program reads no more."""
@@ -158,8 +165,18 @@ def stop_all() -> None:
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of child programs: messages in English, and no storage credentials."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(tuple(_hidden))}
     return kept | {"LC_ALL": "C"} | dict(extra or {})
+
+
+@contextlib.contextmanager
+def hiding(*prefixes: str) -> Iterator[None]:
+    """Let no program started in the block see environment variables that begin so."""
+    _hidden.extend(prefixes)
+    try:
+        yield
+    finally:
+        del _hidden[-len(prefixes) :]
 
 
 def start(  # noqa: PLR0913 - what a program needs
@@ -171,9 +188,11 @@ def start(  # noqa: PLR0913 - what a program needs
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
+    user: str | None = None,
 ) -> Running:
     """Start a program; its standard error goes to a temporary file unless one is given.
 
+    ``user``: as whom, with that user's own group alone; only root may say so.
     Raises ProgramError if it is missing or cannot be started.
     """
     logger.debug("run: {}", shlex.join(argv))
@@ -188,8 +207,11 @@ def start(  # noqa: PLR0913 - what a program needs
             env=environment(env),
             pass_fds=tuple(pass_fds),
             process_group=0,
+            user=user,
+            group=pwd.getpwnam(user).pw_gid if user is not None else None,
+            extra_groups=[] if user is not None else None,
         )
-    except OSError as error:
+    except (OSError, KeyError) as error:
         raise ProgramError(f"{argv[0]} cannot be started: {error}") from error
     for stream in (process.stdin, process.stdout):
         if stream is not None:
@@ -206,9 +228,10 @@ def run(  # noqa: PLR0913 - as start
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
+    user: str | None = None,
 ) -> Ended:
     """Start a program and wait for its end; the caller judges it."""
-    program = start(argv, stdin=stdin, stdout=stdout, cwd=cwd, env=env, pass_fds=pass_fds)
+    program = start(argv, stdin=stdin, stdout=stdout, cwd=cwd, env=env, pass_fds=pass_fds, user=user)
     with program.ending():
         return program.wait()
 

@@ -155,6 +155,15 @@ class Reader:
             self._side(opened.manifest, opened.keys, item, file.write)
         return target
 
+    def small(self, archive: Archive, role: str) -> bytes | None:
+        """Return a small object of an archive, verified and opened; None if it has none."""
+        item = archive.manifest.object(role)
+        if item is None:
+            return None
+        opened, raw = self.open(archive), bytearray()
+        self._side(opened.manifest, opened.keys, item, raw.extend)
+        return bytes(raw)
+
     def _side(
         self, manifest: Manifest, keys: Keys | None, item: StoredObject, write: Callable[[bytes], object]
     ) -> None:

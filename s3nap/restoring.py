@@ -179,14 +179,6 @@ def _loader(reader: Reader, archive: Archive, options: dict[str, Any]) -> Loader
         socket=options["db_socket"],
         user=options["db_user"],
         defaults_file=options["defaults_file"],
-        side=lambda role: _side(reader, archive, role),
+        side=lambda role: reader.small(archive, role),
     )
     return make_loader(archive.manifest, wanted)
-
-
-def _side(reader: Reader, archive: Archive, role: str) -> bytes | None:
-    if archive.manifest.object(role) is None:
-        return None
-    with tempfile.TemporaryDirectory(prefix="s3nap-") as folder:
-        file = reader.side(reader.open(archive), role, Path(folder) / role)
-        return file.read_bytes() if file is not None else None

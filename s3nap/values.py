@@ -178,6 +178,13 @@ def _options(words: Words) -> Words:
     return words
 
 
+def _patterns(words: Words) -> Words:
+    for word in words:
+        if re.search(r"\[[!^]?\]?[^]]*\[[.=]", word):
+            raise ValueError("collating elements ([. .], [= =]) are not supported: write the characters themselves")
+    return _options(words)
+
+
 def _client_options(words: Words) -> Words:
     if any(re.match(r"-p|--pas", word) for word in words):
         raise ValueError("every user of this machine could read a password here; write it to MySQLDefaultsFile")
@@ -258,7 +265,7 @@ POSTGRESQL_OPTIONS = ValueType("options", _pg_options, several=True)
 USERS = ValueType("address or fingerprint, …", _users, several=True)
 FINGERPRINT = ValueType("fingerprint", _one(fingerprint))
 FINGERPRINTS = ValueType("fingerprint, …", _fingerprints, several=True)
-PATTERNS = ValueType("pattern, …", _options, several=True)
+PATTERNS = ValueType("pattern, …", _patterns, several=True)
 NAMES = ValueType("name, …", _one(_identifier), several=True)
 # Sources: one word each, a directive may hold several.
 DIRECTORY = ValueType("path, …", _one(normal_path), several=True)

@@ -1,4 +1,4 @@
-"""The commands that look after what is stored, ``verify`` and ``check``: their options."""
+"""The commands that look after what is stored, ``verify``, ``check`` and ``drill``: their options."""
 
 from __future__ import annotations
 
@@ -73,4 +73,33 @@ def check(**chosen: Any) -> int:  # noqa: ANN401
     return act(**options.with_confs(chosen))
 
 
-COMMANDS = (verify, check)
+@click.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.option("--all-hosts", is_flag=True, help="Of every host in the bucket.")
+@click.option("--random", "any_one", is_flag=True, help="Any archive of each job that restores, not the newest.")
+@options.at
+@click.option(
+    "--target",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Make scratch folders here (default: in TempDir, or the system's); there must be room for a whole job.",
+)
+@click.option(
+    "--run-commands",
+    is_flag=True,
+    help="Run the Load command stored with a Command, in the scratch folder; see that it writes nowhere else.",
+)
+@click.option("-n", "dry", is_flag=True, help="Only show what would be restored, and how.")
+@options.as_json
+@options.opening
+@options.reading
+def drill(**chosen: Any) -> int:  # noqa: ANN401
+    """Rehearse restores: into a scratch folder or throw-away server, compared, timed, noted for check, removed."""
+    from s3nap.drilling import drill as act  # noqa: PLC0415
+
+    if chosen["any_one"] and chosen["at"] != "latest":
+        raise click.UsageError("--random takes any day: leave out --at")
+    return act(**options.with_confs(chosen))
+
+
+COMMANDS = (verify, check, drill)

@@ -30,7 +30,7 @@ class Daily:
 
     def write(self, text: str) -> None:
         """Change what is backed up."""
-        self.conf.write_text(f"DiffDir {self.path}/diff\n{self.bucket}Host here\n{text}\n")
+        self.conf.write_text(f"DiffDir {self.path}/diff\n{self.bucket}Host here\n{text}\nStoreConf Off\n")
 
     def date(self, day: int) -> date:
         """Return the day so many days after FIRST."""

@@ -299,6 +299,8 @@ def test_paths_are_normalised(load: Load, word: str) -> None:
         ("Frequency 2\nPhase 2", "Phase 2 must be below Frequency 2 (a.conf:4); correct one"),
         ("Phase 1", "Phase 1 must be below Frequency 1 (default)"),
         ("Phase -1", "-1 is out of range"),
+        ("Exclude *[[.a.]]", "collating elements"),
+        ("Exclude [!]x[=a=]]", "collating elements"),
         ("Fulls 0", "out of range"),
         ("Diffs -1", "out of range"),
         ("Discs 0", "out of range"),

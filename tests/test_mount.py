@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -93,7 +94,7 @@ def mounted(folder: Path, *words: str, end: int | None = None) -> Iterator[Mount
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        assert f"fusermount3 -u {top}" in line, errors.read_text()
+        assert re.search(rf"fusermount3? -u {re.escape(str(top))}", line), errors.read_text()
         yield found
     finally:
         if end is None:

@@ -170,7 +170,7 @@ def _settings(histories: int, steps: int) -> settings:
         deadline=None,
         database=None,
         print_blob=False,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
 

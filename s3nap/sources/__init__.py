@@ -109,7 +109,8 @@ class LoadOptions:
     """What the command line says about where to load; secrets come from the clients' own files only.
 
     ``side`` fetches an object that was stored with the newest archive of the chain (``Outcome.extras``) by its role,
-    verified and opened; None if there is none.
+    verified and opened; None if there is none. ``scratch`` is the folder of a drill: nothing outside of it may be
+    touched, and database clients go to the throw-away server on ``socket``, whatever the user's own files say.
     """
 
     target: str | None = None
@@ -121,6 +122,7 @@ class LoadOptions:
     user: str | None = None
     defaults_file: Path | None = None
     side: Callable[[str], bytes | None] = lambda _role: None
+    scratch: Path | None = None
 
 
 class LoaderFactory(Protocol):

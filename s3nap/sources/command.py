@@ -99,6 +99,7 @@ class CommandLoader:
         """Nothing is fetched before ``check``."""
         self._job = readable(manifest.job)
         self._side = options.side
+        self._scratch = options.scratch
         self._argv: list[str] = []
         self._level = 0
 
@@ -117,7 +118,10 @@ class CommandLoader:
     def level(self, manifest: Manifest, pieces: Iterator[bytes | bytearray]) -> None:
         """Run it, having said what is run."""
         logger.warning("{}: runs the command kept with the archive: {}", self._job, shlex.join(self._argv))
-        feed(self._argv, pieces, env={"S3NAP_LEVEL": str(self._level), "S3NAP_TYPE": manifest.type.value})
+        env = {"S3NAP_LEVEL": str(self._level), "S3NAP_TYPE": manifest.type.value}
+        if self._scratch is not None:
+            env["S3NAP_DRILL"] = str(self._scratch)
+        feed(self._argv, pieces, env=env, cwd=self._scratch)
         self._level += 1
 
     def finish(self, manifest: Manifest) -> str:  # noqa: ARG002 - what the command makes of it is its own

@@ -17,6 +17,8 @@ _SANDBOX_BYTES = 100
 _WORD = re.compile(r"[A-Za-z0-9_]+")
 _LOAD = ("--default-character-set=utf8mb4", "--binary-mode", "--max-allowed-packet=1G")
 _SHOWN = 5
+PRIVATE = ("--no-defaults", "--protocol=socket", "--skip-password")
+"""Goes before all else to be sure that a client goes to the socket it is told, as nobody's user file says otherwise."""
 
 
 class MySQLLoader:
@@ -36,8 +38,9 @@ class MySQLLoader:
         if (self._database or "").startswith("-"):
             raise UsageError(f"{self._database!r} begins with -: give the name of a database")
         elsewhere = options.host or options.port or options.socket
+        files = [f"--defaults-extra-file={options.defaults_file}"] if options.defaults_file else []
         self._client = Client(
-            [f"--defaults-extra-file={options.defaults_file}"] if options.defaults_file else [],
+            PRIVATE if options.scratch is not None else files,
             [
                 f"--{name}={value}"
                 for name, value in {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 from s3nap.errors import ProgramError, UsageError
 from s3nap.manifest import Manifest
-from s3nap.sources import LoadOptions, servers
+from s3nap.sources import LoadOptions, pgneeds, servers
 from s3nap.sources.postgresql import MAINTENANCE, Client, conninfo, parse
 from s3nap.sources.programs import feed
 
@@ -34,6 +35,7 @@ class PostgreSQLLoader:
         """The options go before what the source says."""
         self._manifest = manifest
         self._overwrite = options.overwrite
+        self._scratch = options.scratch
         user, archived = parse(manifest.source)
         if archived is None and options.database is not None:
             raise UsageError("this archive holds all databases: --database is for archives of one")
@@ -72,11 +74,17 @@ class PostgreSQLLoader:
             self._load_all(pieces)
             return
         self._make(self._database, manifest)
+        words = ["--exit-on-error", f"--dbname={conninfo(self._database)}"]
+        if self._scratch is not None:
+            words += ["--no-owner", "--no-tablespaces"]
+            pieces = pgneeds.provided(pieces, self._needs(self._scratch))
         if manifest.stream == "pgcustom":
-            words = ["--exit-on-error", f"--dbname={conninfo(self._database)}"]
             feed(["pg_restore", *self._client.argv(), *words], pieces)
         else:
             feed(["psql", *self._client.psql(self._database), "--quiet", "--file=-"], pieces)
+
+    def _needs(self, scratch: Path) -> pgneeds.Needs:
+        return pgneeds.Needs(lambda sql: self._client.ask(MAINTENANCE[1], sql), scratch)
 
     def _make(self, database: str, manifest: Manifest) -> None:
         if self._there and self._overwrite:
@@ -104,6 +112,8 @@ class PostgreSQLLoader:
             self._client.ask(last, f"CREATE DATABASE {first} TEMPLATE template0")
         roles = {row[0].encode("utf-8", "surrogateescape") for row in self._client.ask(last, _ROLES)}
         stream = _without_roles(pieces, roles)
+        if self._scratch is not None:
+            stream = pgneeds.moved(stream, self._scratch)
         argv = ["psql", *self._client.psql(last), "--quiet", "--file=-"]
         feed(argv, _dropping(stream) if self._overwrite else stream)
 

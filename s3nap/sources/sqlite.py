@@ -44,7 +44,7 @@ class SQLiteSource:
             if not stat.S_ISREG(self._path.stat().st_mode):
                 raise SourceError(f"{self._path} is no file")
             self._copy(work / "copy")
-            tables = self._checked(work / "copy")
+            tables = sound(work / "copy", str(self._path))
         except (OSError, sqlite3.Error) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise SourceError(f"{self._path} cannot be backed up: {why}") from error
@@ -65,12 +65,14 @@ class SQLiteSource:
             # in one step: in several, every write of another program would start it again
             source.backup(copy, pages=-1, progress=watch)
 
-    def _checked(self, copy: Path) -> int:
-        with closing(sqlite3.connect(_uri(copy, "immutable=1"), uri=True)) as database:
-            said = [str(row[0]) for row in database.execute("PRAGMA quick_check(3)")]
-            if said != ["ok"]:
-                raise SourceError(f"{self._path} is damaged: {'; '.join(said)}")
-            return int(database.execute(_TABLES).fetchone()[0])
+
+def sound(copy: Path, name: str) -> int:
+    """Return how many tables a database holds; SourceError, or sqlite3.Error, if SQLite finds it damaged."""
+    with closing(sqlite3.connect(_uri(copy, "immutable=1"), uri=True)) as database:
+        said = [str(row[0]) for row in database.execute("PRAGMA quick_check(3)")]
+        if said != ["ok"]:
+            raise SourceError(f"{name} is damaged: {'; '.join(said)}")
+        return int(database.execute(_TABLES).fetchone()[0])
 
 
 def _uri(path: Path, how: str) -> str:
