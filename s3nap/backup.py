@@ -130,7 +130,6 @@ class Run:
         return [partial(self._one, each) for each in jobs if whole or each.name in only]
 
     def _one(self, job: Job) -> Result:
-        interruption.check()
         begun = time.monotonic()
         with logger.contextualize(job=job.name):
             try:

@@ -97,15 +97,16 @@ def test_the_dry_run_is_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interruption_ends_all_jobs_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    """Of three jobs one is done, one hangs, one would never end: with 130 all programs are dead, and one archive is."""
+    """Of four jobs one is done, two hang, one would never end: with 130 all programs are dead, and one archive is."""
     pids = tmp_path / "pids"
     blocks = [
         command("done", "echo whole"),
         command("hangs", f"echo $$ >> {pids}; head -c 300000 /dev/zero; exec sleep 60", "ChunkSize 64K"),
         command("flows", f"echo $$ >> {pids}; exec cat /dev/zero", "ChunkSize 64K"),
+        command("spools", f"echo $$ >> {pids}; exec sleep 60", "UseTempFile On"),
         command("waits", f"touch {tmp_path}/begun; echo late"),
     ]
-    machine = Daily(tmp_path / "s3nap", "\n".join(["Parallel 2", "UploadLimit 1M", *blocks]))
+    machine = Daily(tmp_path / "s3nap", "\n".join(["Parallel 3", f"TempDir {tmp_path}", "UploadLimit 1M", *blocks]))
     process = subprocess.Popen(
         [sys.executable, "-m", "s3nap", "-c", str(machine.conf)],
         stderr=subprocess.PIPE,
@@ -114,7 +115,12 @@ def test_an_interruption_ends_all_jobs_and_leaves_nothing(tmp_path: Path, number
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - tests may run under nohup
     )
     deadline = time.monotonic() + _PATIENCE
-    while not _stored(machine, "hangs", "flows") and process.poll() is None and time.monotonic() < deadline:
+    # by then the one that hangs is being waited for
+    while (
+        not (_stored(machine, "hangs", 3) and _begun(pids) == 3)
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     process.send_signal(number)
     _, said = process.communicate(timeout=_PATIENCE)
@@ -122,7 +128,7 @@ def test_an_interruption_ends_all_jobs_and_leaves_nothing(tmp_path: Path, number
     assert "interrupted" in said
     assert "Traceback" not in said
     assert "ERROR" not in said
-    assert len(pids.read_text().split()) == 2
+    assert _begun(pids) == 3
     assert not any(Path("/proc", pid).exists() for pid in pids.read_text().split())
     assert not (tmp_path / "begun").exists()
     assert {key.split("/")[3].split("-")[0] for key in machine.objects()} == {"done"}
@@ -130,8 +136,12 @@ def test_an_interruption_ends_all_jobs_and_leaves_nothing(tmp_path: Path, number
     assert not list((machine.path / "diff").glob("*/*/*/work"))
 
 
-def _stored(machine: Daily, *jobs: str) -> bool:
-    return all(any(f"/{job}-" in key for key in machine.objects()) for job in jobs)
+def _begun(pids: Path) -> int:
+    return len(pids.read_text().split()) if pids.exists() else 0
+
+
+def _stored(machine: Daily, job: str, chunk: int) -> bool:
+    return any(f"/{job}-" in key and f"/{chunk:08}" in key for key in machine.objects())
 
 
 def test_a_mistake_in_one_call_ends_the_others_and_is_raised() -> None:
