@@ -81,7 +81,7 @@ def _workload(name: str, base: Path, options: argparse.Namespace) -> Workload:
 
 def _figures(made: Stage, workload: Workload, options: argparse.Namespace) -> Figures:
     acts = [act for act in ACTS if act in options.acts and not (workload.stream and act not in {"FULL", "restore"})]
-    figures = Figures(workload.title, acts)
+    figures = Figures(workload.name, workload.title, acts)
     chosen = [each for each in CONTENDERS if _takes_part(each, workload, options.only)]
     for number in range(options.rounds + 1):
         print(f"{workload.name}: round {number} of {options.rounds}", file=sys.stderr)

@@ -22,24 +22,27 @@ class Goal:
     cpu: bool = False
 
 
-MIXED_GOALS = (
-    Goal("FULL", "restic", 0.42),
-    Goal("FULL", "tar|zstd|gpg|aws", 0.70),
-    Goal("FULL", "tar|zstd -T0|gpg >/dev/null", 1.35),
-    Goal("FULL", "restic", 0.45, cpu=True),
-    Goal("unchanged", "restic", 0.6),
-    Goal("restore", "restic", 0.6),
-    Goal("one file", "restic", 1.0),
-)
-SMALL_GOALS = (Goal("FULL", "restic", 0.5),)
+GOALS = {  # by workload
+    "mixed": (
+        Goal("FULL", "restic", 0.42),
+        Goal("FULL", "tar|zstd|gpg|aws", 0.70),
+        Goal("FULL", "tar|zstd -T0|gpg >/dev/null", 1.35),
+        Goal("FULL", "restic", 0.45, cpu=True),
+        Goal("unchanged", "restic", 0.6),
+        Goal("restore", "restic", 0.6),
+        Goal("one file", "restic", 1.0),
+    ),
+    "small": (Goal("FULL", "restic", 0.5),),
+}
 _MEMORY = 200_000_000
 
 
 class Figures:
     """What was measured of each act and contender."""
 
-    def __init__(self, title: str, acts: Sequence[str]) -> None:
+    def __init__(self, name: str, title: str, acts: Sequence[str]) -> None:
         self.title = title
+        self._goals = GOALS.get(name, ())
         self.acts = acts
         self.stored: dict[str, int] = {}
         self._runs: dict[str, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
@@ -66,7 +69,6 @@ class Figures:
 
     def markdown(self) -> str:
         """Return tables: all acts, then the goals."""
-        goals = SMALL_GOALS if self.title.startswith("small") else MIXED_GOALS if self.title.startswith("mixed") else ()
         lines = [f"### {self.title[:1].upper()}{self.title[1:]}", ""]
         heads = ["act", "program", "seconds", "s3nap / it", "CPU seconds", "s3nap / it", "peak memory"]
         lines += [f"| {' | '.join([*heads, 'sent', 'received', 'requests'])} |"]
@@ -74,8 +76,8 @@ class Figures:
         lines += [self._row(act, name) for act in self.acts for name in self.peers(act)]
         sizes = ", ".join(f"{name} {size / _MIB:,.1f} MiB" for name, size in self.stored.items() if size)
         lines += ["", f"Stored after all backups of a round: {sizes}."]
-        reached = [row for goal in goals if (row := self._goal(goal))]
-        if goals:
+        reached = [row for goal in self._goals if (row := self._goal(goal))]
+        if self._goals:
             head = ["", "| goal | s3nap / it | wanted | |", "| --- | --: | --: | --- |"]
             lines += [*head, *reached, self._memory()]
         return "\n".join(lines)
