@@ -59,7 +59,7 @@ class FakeS3:
                     fake.seen.append((self.command, self.path, headers))
                     status, extra, body = fake.answers.pop(0) if len(fake.answers) > 1 else fake.answers[0]
                 self.send_response(status)
-                for name, value in {"Content-Length": str(len(body)), **extra}.items():
+                for name, value in {"Content-Length": str(len(body)), "Connection": "close", **extra}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body.encode())
