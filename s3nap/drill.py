@@ -37,6 +37,7 @@ from s3nap.manifest import Archive, Manifest
 from s3nap.picking import Selection, pick
 from s3nap.reader import Reader
 from s3nap.restore import free_space, restore_stream, restore_tree
+from s3nap.sizes import size
 from s3nap.sources import Loader, LoadOptions, scratchserver
 from s3nap.sources.scratchfile import DatabaseFile, DumpFile, Nowhere
 from s3nap.sources.table import make_loader
@@ -139,8 +140,7 @@ class Driller:
             if closed is not None:
                 why = why or f"the throw-away server, which does not run as root, may not enter {closed}"
             elif (free := free_space(folder)) < needed:
-                mib = 1 << 20
-                why = why or f"at least {needed // mib + 1} MiB are needed in {folder}, {free // mib} are free"
+                why = why or f"at least {size(needed)} are needed in {folder}, {size(free)} are free"
             else:
                 return folder
         raise ProgramError(f"{why}: give --target FOLDER")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from s3nap.findings import Level, Said, days
+from s3nap.sizes import size
 
 EXPIRY_DAYS = 60
 CLOCK_SECONDS = (60, 900)  # from a quarter of an hour on, S3 refuses
@@ -94,7 +95,7 @@ def _space(facts: MachineFacts) -> Iterator[Said]:
     """Is there room for states and temporary files?"""
     for where, free in facts.free.items():
         level = Level.OK if free >= FREE_BYTES[0] else Level.WARNING if free >= FREE_BYTES[1] else Level.CRITICAL
-        yield Said(level=level, text=f"{free >> 20} MiB free", subject=where, metrics={"free_bytes": free})
+        yield Said(level=level, text=f"{size(free)} free", subject=where, metrics={"free_bytes": free})
 
 
 def _programs(facts: MachineFacts) -> Iterator[Said]:

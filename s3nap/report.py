@@ -14,6 +14,7 @@ from s3nap.logs import one_line
 from s3nap.manifest import Archive, Manifest
 from s3nap.names import readable
 from s3nap.plan import task_record
+from s3nap.sizes import size as size  # noqa: PLC0414 - others call it report.size
 from s3nap.tables import table
 
 if TYPE_CHECKING:
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
 
 _FAILURES = ("FAILED", "NOT RESTORABLE")
 _WARNINGS = ("WARNINGS", "LOCKED", "INCOMPLETE", "WAITS FOR RELEASE", "retained")
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def size(count: int) -> str:
-    """Write a number of bytes in IEC units."""
-    value = float(count)
-    for unit in _UNITS:
-        if value < 1024 or unit == _UNITS[-1]:
-            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError(count)
 
 
 def archive_record(archive: Archive, verdict: Verdict, *, retired_job: bool) -> dict[str, Any]:
