@@ -14,6 +14,7 @@ from loguru import logger
 
 from s3nap import access, config, conftext, logs, report
 from s3nap.access import Place
+from s3nap.amounts import counted
 from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, S3napError, UsageError, VerificationError
 from s3nap.names import readable
 from s3nap.priority import yield_to_others
@@ -174,14 +175,16 @@ def mark(name: str, *, confs: Sequence[Path], job: str, at: str, **options: Any)
             raise DeniedError(f"the storage does not let go of {manifest.at.mark('hold')}: it may not be deleted")
         if name not in archive.marks and (name == "hold" or archive.braking):
             place.storage.put(manifest.at.mark(name), b"")
-        click.echo(f"{readable(manifest.job)}: archive {manifest.run} of {manifest.day} is now {MARKED[name]}")
+        if not options["quiet"]:
+            click.echo(f"{readable(manifest.job)}: archive {manifest.run} of {manifest.day} is now {MARKED[name]}")
     return Exit.DONE
 
 
-def validate(*, confs: Sequence[Path], **_: Any) -> int:  # noqa: ANN401
+def validate(*, confs: Sequence[Path], quiet: bool, **_: Any) -> int:  # noqa: ANN401
     """Check confs."""
     for conf in _load(confs):
-        click.echo(f"{conf.file}: is right; {len(conf.jobs)} jobs")
+        if not quiet:
+            click.echo(f"{conf.file}: is right; {counted(len(conf.jobs), 'job')}")
     return Exit.DONE
 
 

@@ -20,6 +20,7 @@ from typing import Literal
 from loguru import logger
 
 from s3nap import pipeline
+from s3nap.amounts import size
 from s3nap.comparing import compare
 from s3nap.contents import StoredIndexes
 from s3nap.drilled import Drilled
@@ -37,7 +38,6 @@ from s3nap.manifest import Archive, Manifest
 from s3nap.picking import Selection, pick
 from s3nap.reader import Reader
 from s3nap.restore import free_space, restore_stream, restore_tree
-from s3nap.sizes import size
 from s3nap.sources import Loader, LoadOptions, scratchserver
 from s3nap.sources.scratchfile import DatabaseFile, DumpFile, Nowhere
 from s3nap.sources.table import make_loader

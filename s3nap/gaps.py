@@ -10,13 +10,15 @@ from typing import Any
 from s3nap.colours import RED, YELLOW, painted
 from s3nap.cycle import Cycle, day_number
 from s3nap.logs import one_line
+from s3nap.tables import folded
 
 FULL, DIFF, BAD, NONE, NOT_DUE = "F", "d", "!", ".", " "
 _WORST_LAST = (NOT_DUE, NONE, DIFF, FULL, BAD)  # what one character for several days shows
-_PERIODS = (1, 2, 7, 14, 28, 91, 182, 364, 3640)
+_PERIODS = (1, 2, 3, 7, 14, 28, 91, 182, 364, 3640)
 _MARK_EVERY = 7  # characters from one number of the scale to the next
 _ROOM = 100  # columns where nobody is looking
 _LEAST = 14
+_AGO = "Days ago"
 _COLOURS = {BAD: RED, NONE: YELLOW}
 _MOST_TURNS = 4000  # of a cycle that looked further back would never be asked
 
@@ -36,14 +38,15 @@ def strip(
 
     ``awaited`` are the days (numbers) on which its cycle wants an archive; without it every day counts.
     """
-    shown: dict[int, str] = {}
+    by_age: dict[int, list[Mapping[str, Any]]] = {}
     for record in records:
         age = max(day_number(today) - day_number(date.fromisoformat(record["day"])), 0)
-        one = BAD if record["braking"] or not record["restorable"] else FULL if record["type"] == "FULL" else DIFF
-        # a good archive speaks for its day, unless another of that day waits to be looked at
-        shown[age] = one if age not in shown or record["braking"] or shown[age] == BAD else shown[age]
-    ages = range(max(shown, default=-1) + 1)
-    return Strip(title, [shown.get(age) or _empty(day_number(today) - age, awaited) for age in ages])
+        by_age.setdefault(age, []).append(record)
+    ages = range(max(by_age, default=-1) + 1)
+    empty = (_empty(day_number(today) - age, awaited) for age in ages)
+    return Strip(
+        title, [_of_day(by_age[age]) if age in by_age else none for age, none in zip(ages, empty, strict=True)]
+    )
 
 
 def awaited(cycle: Cycle, today: date) -> frozenset[int]:
@@ -64,17 +67,29 @@ def awaited(cycle: Cycle, today: date) -> frozenset[int]:
 def strips_text(strips: Sequence[Strip], room: int | None, *, colours: bool) -> str:
     """Draw strips below a scale that counts days, in ``room`` columns (None: a pipe), and say what the letters mean."""
     titles = [one_line(each.title) for each in strips]
-    indent = max(map(len, titles)) + 3
+    indent = max(len(_AGO), *map(len, titles)) + 3
+    apart = room is not None and indent > room // 2  # each title on a line of its own
+    indent = len(_AGO) + 3 if apart else indent
     most = max(len(each.days) for each in strips)
     width = max((room if room is not None else indent + _ROOM) - indent, _LEAST)
     period = next((period for period in _PERIODS if -(-most // period) <= width), _PERIODS[-1])
-    lines = [f" {'Days ago':{indent}}{_scale(-(-most // period), period)}"]
+    lines = [f" {_AGO:{indent}}{_scale(-(-most // period), period, width)}"]
     for title, each in zip(titles, strips, strict=True):
         drawn = "".join(_painted(char, colours=colours) for char in _joined(each.days, period))
-        lines.append(f" {title:{indent}}{drawn}".rstrip())
+        lines += [f" {line}" for line in folded(title, room)] if apart else []
+        lines.append(f" {'' if apart else title:{indent}}{drawn}".rstrip())
     one = "day" if period == 1 else f"span of {period} days"
-    lines.append(f" F FULL, d DIFF, {NONE} none, {BAD} not restorable, or waits for release; each stands for a {one}")
+    legend = f"F FULL, d DIFF, {NONE} none, {BAD} not restorable, or waits for release; each stands for a {one}"
+    lines += [f" {line}" for line in folded(legend, room)]
     return "\n".join([*lines, "", ""])
+
+
+def _of_day(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a day shows: its newest good archive, unless another one waits to be looked at."""
+    good = [record["type"] for record in records if record["restorable"]]
+    if not good or any(record["braking"] for record in records):
+        return BAD
+    return FULL if good[-1] == "FULL" else DIFF
 
 
 def _empty(day: int, awaited: Collection[int] | None) -> str:
@@ -85,9 +100,9 @@ def _joined(days: Sequence[str], period: int) -> list[str]:
     return [max(days[at : at + period], key=_WORST_LAST.index) for at in range(0, len(days), period)]
 
 
-def _scale(count: int, period: int) -> str:
-    numbers = (str(at * period) for at in range(0, count, _MARK_EVERY))
-    return "".join(f"{number:{_MARK_EVERY}}" for number in numbers).rstrip()
+def _scale(count: int, period: int, width: int) -> str:
+    numbers = (f"{at * period:<{_MARK_EVERY}}" for at in range(0, count, _MARK_EVERY))
+    return "".join(numbers)[:width].rstrip()
 
 
 def _painted(char: str, *, colours: bool) -> str:

@@ -15,6 +15,7 @@ import click
 from loguru import logger
 
 from s3nap import report
+from s3nap.amounts import counted
 from s3nap.comparing import compare
 from s3nap.contents import Node, StoredIndexes
 from s3nap.errors import Exit, UsageError
@@ -95,7 +96,7 @@ class _IntoFolder:
         raw, stored = (
             sum(sizes) for sizes in zip(*((a.manifest.raw_size, a.manifest.stored_size) for a in links), strict=True)
         )
-        fetched = f"{len(links)} archives, {manifest.files} files, {report.size(stored)} to fetch"
+        fetched = f"{counted(len(links), 'archive')}, {counted(manifest.files, 'file')}, {report.size(stored)} to fetch"
         self._plan(f"{self._title}: {fetched}, {report.size(raw)} to write", links[0].manifest.raw_size, dry=dry)
         if dry:
             return Exit.DONE
@@ -112,14 +113,14 @@ class _IntoFolder:
                 self._compare(self._pick().nodes)
         _warn(written.unread)
         said = report.restored_text(manifest, str(self._target), written.raw_size, time.monotonic() - self._begun)
-        self._say(f"{said}, {manifest.files} files")
+        self._say(f"{said}, {counted(manifest.files, 'file')}")
         return Exit.WARNINGS if written.unread and not manifest.complete else Exit.DONE
 
     def _paths(self, *, dry: bool) -> int:
         picked = self._pick()
         needed = cost(self._reader, self._links, picked)
-        what = f"{len(picked.nodes)} paths of {self._title}, {report.size(picked.raw_size)}"
-        fetched = f"{needed.chunks} chunks, {report.size(needed.stored)}"
+        what = f"{counted(len(picked.nodes), 'path')} of {self._title}, {report.size(picked.raw_size)}"
+        fetched = f"{counted(needed.chunks, 'chunk')}, {report.size(needed.stored)}"
         self._plan(f"{what}: {fetched} to fetch", sum(node.end - node.start for node in picked.all), dry=dry)
         if dry:
             return Exit.DONE
@@ -139,7 +140,7 @@ class _IntoFolder:
         left = rest(self._links, self._indexes, picked, self._target, numeric_owner=self._numeric)
         needed = cost(self._reader, self._links, left.picked)
         what = f"{self._title}, {left.kept} paths are there, {len(left.picked.nodes)} are left"
-        fetched = f"{needed.chunks} chunks, {report.size(needed.stored)}"
+        fetched = f"{counted(needed.chunks, 'chunk')}, {report.size(needed.stored)}"
         self._plan(f"the rest of {what}: {fetched} to fetch", 0, dry=dry)
         if dry:
             return Exit.DONE

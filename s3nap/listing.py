@@ -63,8 +63,12 @@ def list_archives(
                 click.echo(f"nothing is stored of host {place.host}; {access.other_hosts(place)}")
     if as_json:
         click.echo(report.document(records))
-    elif records:
+        return status
+    if options["quiet"]:
+        strips, records = [], [record for record in records if report.is_wrong(record)]
+    if records:
         click.echo(report.archives_text(records, hosts=all_hosts), nl=False)
+    if strips:
         click.echo(strips_text(strips, room_for_lines(), colours=wanted(sys.stdout)), nl=False)
     return status
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from s3nap.amounts import size
 from s3nap.findings import Level, Said, days
-from s3nap.sizes import size
 
 EXPIRY_DAYS = 60
 CLOCK_SECONDS = (60, 900)  # from a quarter of an hour on, S3 refuses

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s3nap.sizes import size
+from s3nap.amounts import size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from s3nap.amounts import counted
+from s3nap.amounts import size as size  # noqa: PLC0414 - others call it report.size
 from s3nap.colours import GREEN, RED, YELLOW
 from s3nap.errors import Exit
 from s3nap.liveness import Verdict
@@ -14,7 +16,6 @@ from s3nap.logs import one_line
 from s3nap.manifest import Archive, Manifest
 from s3nap.names import readable
 from s3nap.plan import task_record
-from s3nap.sizes import size as size  # noqa: PLC0414 - others call it report.size
 from s3nap.tables import table
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ def _painting(head: str, cell: str) -> str | None:
     if any(word in cell for word in _WARNINGS):
         return YELLOW
     return GREEN if cell.startswith(("done", "swept")) else None
+
+
+def is_wrong(record: Mapping[str, Any]) -> bool:
+    """Is this an archive that somebody should look at?"""
+    return not record["restorable"] or not record["complete"] or record["distrusted"] or record["braking"]
 
 
 def _state(record: Mapping[str, Any]) -> Iterable[str]:
@@ -180,7 +186,7 @@ def plan_end_text(plan: Forecast) -> str:
 
 
 def _spans(days: Sequence[date]) -> str:
-    return f"{len(days)} days: {spans(days)}" if days else "nothing"
+    return f"{counted(len(days), 'day')}: {spans(days)}" if days else "nothing"
 
 
 def spans(days: Sequence[date]) -> str:

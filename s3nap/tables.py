@@ -36,7 +36,7 @@ def table(
     drawn = [
         line for row, painting in zip(cells, colours, strict=True) for line in _lines(row, widths, to_right, painting)
     ]
-    height = max(len(_folded(head, width)) for head, width in zip(heads, widths, strict=True))
+    height = max(len(folded(head, width)) for head, width in zip(heads, widths, strict=True))
     drawn.insert(height, " " + ruled("─") * (sum(widths) + len(_GAP) * (len(heads) - 1)))
     return "\n".join(["", *drawn, "", ""])
 
@@ -89,10 +89,10 @@ def _narrow(widths: list[int], room: int) -> None:
 def _lines(
     row: Sequence[str], widths: Sequence[int], right: Sequence[bool], colours: Sequence[str | None]
 ) -> Iterable[str]:
-    folded = [_folded(cell, width) for cell, width in zip(row, widths, strict=True)]
-    for number in range(max(map(len, folded))):
+    parts_of = [folded(cell, width) for cell, width in zip(row, widths, strict=True)]
+    for number in range(max(map(len, parts_of))):
         line, spaces = "", " "
-        for parts, width, to_right, colour in zip(folded, widths, right, colours, strict=True):
+        for parts, width, to_right, colour in zip(parts_of, widths, right, colours, strict=True):
             part = parts[number] if number < len(parts) else ""
             space = " " * (width - _width(part))
             if part:  # blanks at the end of a line are not written
@@ -104,7 +104,10 @@ def _lines(
         yield line
 
 
-def _folded(text: str, width: int) -> list[str]:
+def folded(text: str, width: int | None) -> list[str]:
+    """Break a text into lines of at most ``width`` cells, after blanks or slashes if it has any; None: not at all."""
+    if width is None:
+        return [text]
     lines = []
     while _width(text) > width:
         end = next(count for count in range(len(text), 0, -1) if count == 1 or _width(text[:count]) <= width)

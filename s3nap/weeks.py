@@ -14,7 +14,7 @@ from s3nap.logs import one_line
 from s3nap.manifest import Type
 from s3nap.names import readable
 from s3nap.plan import Task
-from s3nap.tables import ruled, table
+from s3nap.tables import folded, room_for_lines, ruled, table
 
 _WEEK = 7
 _USUAL = ("due", "due; changes since")
@@ -32,8 +32,8 @@ def calendar_text(plan: Forecast, today: date) -> str:
     for job, cells in by_job.items():
         alike.setdefault(tuple(cells.items()), []).append(job)
     lines = [line for cells, jobs in alike.items() for line in _weeks(jobs, dict(cells), today)]
-    legend = f" F0: a FULL into slot 0, d1: a DIFF into slot 1, {_NOTHING}: nothing is due, [ ]: today"
-    return "\n".join(["", *lines, legend, ""]) + _unusual(plan)
+    legend = f"F0: a FULL into slot 0, d1: a DIFF into slot 1, {_NOTHING}: nothing is due, [ ]: today"
+    return "\n".join(["", *lines, *(f" {line}" for line in folded(legend, room_for_lines())), ""]) + _unusual(plan)
 
 
 def _cell(task: Task) -> str:
@@ -43,7 +43,7 @@ def _cell(task: Task) -> str:
 
 
 def _weeks(jobs: Sequence[str], cells: Cells, today: date) -> Iterator[str]:
-    yield from (f" {job}" for job in jobs)
+    yield from (f" {line}" for job in jobs for line in folded(job, room_for_lines()))
     width = max(*map(len, cells.values()), 3) + 2
     first, last = min(cells), max(cells)
     monday = first - timedelta(days=first.weekday())

@@ -24,6 +24,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "ground": frozenset(
         {
             "",
+            "amounts",
             "conffile",
             "conflines",
             "confwords",
@@ -41,7 +42,6 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "pipeline",
             "priority",
             "progress",
-            "sizes",
             "sources",
             "state",
             "storage",

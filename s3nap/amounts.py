@@ -1,4 +1,4 @@
-"""How sizes read."""
+"""How sizes and numbers read."""
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -11,3 +11,8 @@ def size(count: int) -> str:
             return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     raise AssertionError(count)
+
+
+def counted(number: int, word: str) -> str:
+    """Write how many there are of something whose plural ends with s."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
