@@ -6,7 +6,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint soak bench clean
+.PHONY: help demo test lint soak bench pictures clean
 
 help:
 	@echo 'make demo    a backup, a change, a backup, a restore, in a temporary folder'
@@ -14,6 +14,7 @@ help:
 	@echo 'make lint    ruff and mypy'
 	@echo 'make soak    made-up histories for S3NAP_SOAK_MINUTES (60), then thirty days of many files'
 	@echo 'make bench   compare with other programs, and see how costs grow: writes BENCHMARKS.md (hours)'
+	@echo 'make pictures  draw the pictures of the README again (minutes)'
 	@echo 'make clean   remove what these made'
 
 demo: $(VENV)/.s3nap
@@ -39,6 +40,9 @@ bench: $(VENV)/.tools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/compare.py --write $(COMPARE)
 	$(BIN)/python benchmarks/scale.py --write $(SCALE)
+
+pictures: $(VENV)/.tools
+	$(BIN)/python scripts/pictures.py
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import secrets
@@ -162,3 +163,16 @@ def test_the_guide_works_and_prints_what_it_shows(
             assert (command, masked(machines.run(where, command))) == (command, masked(shown))
     assert count <= 10
     assert Path(f"{tmp_path}/restored{www}/index.html").read_text() == "hello\n"
+
+
+def test_the_pictures_are_those_that_are_drawn() -> None:
+    """Every picture that the README shows is one that the script draws, is there, and is small."""
+    script = (README.parent / "scripts" / "pictures.py").read_text("utf-8")
+    drawn = set(ast.literal_eval(re.search(r"^NAMES = (.*)$", script, re.MULTILINE)[1]))  # type: ignore[index]
+    assert all(f'"{name}"' in script.partition("def main")[2] or f"{name}.svg" in script for name in drawn)
+    shown = set(re.findall(r"\(docs/pictures/(\w+)\.svg\)", README.read_text("utf-8")))
+    files = {file.stem: file for file in (README.parent / "docs" / "pictures").glob("*.svg")}
+    assert shown == drawn == set(files)
+    for file in files.values():
+        assert file.stat().st_size < 60_000
+        assert file.read_text("utf-8").startswith("<svg ")
