@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from s3nap.names import readable
 from s3nap.priority import yield_to_others
 from s3nap.progress import on_terminal
 from s3nap.sources.table import expanded
-from s3nap.when import day_or_today
+from s3nap.when import local_day
 
 if TYPE_CHECKING:
     from s3nap.job import Conf
@@ -43,6 +43,10 @@ def logging(conf: Conf | None, options: dict[str, Any], *, quiet: bool = False) 
         setup.close()
 
 
+def _today(day: str | None) -> date:
+    return local_day(day) if day else datetime.now().astimezone().date()
+
+
 def _load(confs: Sequence[Path]) -> list[Conf]:
     """Load all confs; one ConfError has the faults of all of them."""
     loaded: list[Conf] = []
@@ -60,7 +64,7 @@ def _load(confs: Sequence[Path]) -> list[Conf]:
 def run(*, confs: Sequence[Path], jobs: Sequence[str], dry: bool, day: str | None, **options: Any) -> int:  # noqa: ANN401
     """Do the daily run, or with ``dry`` say what it would do; confs one after the other."""
     loaded = _load(confs)
-    today = day_or_today(day)
+    today = _today(day)
     only = _chosen(loaded, jobs)
     statuses: list[Exit] = []
     for conf in loaded:
