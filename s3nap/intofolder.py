@@ -23,7 +23,7 @@ from s3nap.logs import one_line
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.picking import Picked, Selection, cost, named, pick, write
-from s3nap.progress import on_terminal
+from s3nap.progress import Expected, Tally, on_terminal
 from s3nap.reader import Reader
 from s3nap.restore import check_target, free_space, restore_tree, saying_how_to_go_on
 from s3nap.resuming import Note, go_on, rest, unread
@@ -100,7 +100,9 @@ class _IntoFolder:
         self._plan(f"{self._title}: {fetched}, {report.size(raw)} to write", links[0].manifest.raw_size, dry=dry)
         if dry:
             return Exit.DONE
-        with self._noted(), self._bar(raw) as advance:
+        tally = Tally()
+        files = manifest.files if len(links) == 1 else None  # of a chain the same file may come several times
+        with self._noted(), self._bar(Expected(size=raw, files=files, count=tally)) as advance:
             written = restore_tree(
                 self._reader,
                 links,
@@ -108,6 +110,7 @@ class _IntoFolder:
                 overwrite=self._overwrite,
                 numeric_owner=self._numeric,
                 progress=advance,
+                tally=tally,
             )
             if self._options["verify"]:
                 self._compare(self._pick().nodes)
@@ -186,7 +189,7 @@ class _IntoFolder:
         self._note.remove()  # what is in the folder is not all ours: it is no rest to go on with
         return nullcontext()
 
-    def _bar(self, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    def _bar(self, total: int | Expected) -> AbstractContextManager[Callable[[int], None]]:
         return on_terminal(quiet=bool(self._options["quiet"]))(self._title, total)
 
     def _compare(self, nodes: Mapping[bytes, Node]) -> None:

@@ -67,6 +67,17 @@ class NamesIn:
         return self._files
 
 
+class Tally:
+    """A number of files that what writes them adds to, and who watches reads."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self) -> int:
+        """Return how many there were so far."""
+        return self.number
+
+
 class _Line:
     """One that is under way."""
 
@@ -118,6 +129,7 @@ class _Bars:
             yield line.advance
         finally:
             with self._lock:
+                shown.refresh()  # what is short is seen, too
                 del self._lines[task]
                 shown.remove_task(task)
                 if not self._lines:

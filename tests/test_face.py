@@ -193,3 +193,17 @@ def test_numbers_read_well() -> None:
         *("0 B", "1023 B", "1.0 KiB", "1.0 MiB", "1.5 GiB", "1024.0 PiB"),
     ]
     assert [counted(count, "file") for count in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+
+
+def test_a_restore_tells_how_far_it_is_to_who_watches(tmp_path: Path) -> None:
+    """Bytes and files of all that are to be written; in a pipe, or with -q, nothing of it is seen."""
+    world = World(tmp_path / "w")
+    world.fill()
+    world.days(0)
+    files = world.archives[0].manifest.files
+    words = ["restore", "Directory", "-c", str(world.conf), "--target"]
+    seen = shown([*words, tmp_path / "one"], columns=200)
+    assert re.search(rf"256.0 KiB of 256.0 KiB, {files} of {files} files", seen)
+    command = [sys.executable, "-m", "s3nap", *words, str(tmp_path / "two")]
+    piped = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert " of 256.0" not in piped.stdout + piped.stderr
