@@ -143,10 +143,12 @@ def _display(lines: dict[TaskID, _Line]) -> Progress:
 
     class Shown(Progress):
         def get_renderables(self) -> Iterator[RenderableType]:
-            for task, line in list(lines.items()):
-                self.update(task, completed=line.done, total=line.total, amounts=line.amounts)
-                speed = self._tasks[task].speed
-                self.update(task, rate=f"{size(int(speed))}/s" if speed else "")
+            with self._lock:  # a line may end meanwhile
+                for task in self.tasks:
+                    line = lines.get(task.id)
+                    if line is not None:
+                        self.update(task.id, completed=line.done, total=line.total, amounts=line.amounts)
+                        self.update(task.id, rate=f"{size(int(task.speed))}/s" if task.speed else "")
             yield from super().get_renderables()
 
     columns = (
