@@ -89,7 +89,7 @@ def _painting(head: str, cell: str) -> str | None:
 
 def is_wrong(record: Mapping[str, Any]) -> bool:
     """Is this an archive that somebody should look at?"""
-    return not record["restorable"] or not record["complete"] or record["distrusted"] or record["braking"]
+    return not record["restorable"] or not record["complete"] or record["braking"]
 
 
 def _state(record: Mapping[str, Any]) -> Iterable[str]:
