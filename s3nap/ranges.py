@@ -41,7 +41,7 @@ def read_spans(
     offsets = starts(opened)
     numbers = holding(offsets, spans)
     pieces = zip(numbers, reader.stream(opened, progress, frozenset(numbers)), strict=True)
-    number, piece = next(pieces, (0, bytearray()))
+    number, piece = next(pieces, (0, b""))
     for start, end in spans:
         position = start
         while position < end:
@@ -72,10 +72,10 @@ class Cache:
         self._limit = limit
         self._lock = Lock()
         self.size = 0
-        self._held: OrderedDict[tuple[str, str], bytearray] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._fetching: dict[tuple[str, str], Lock] = {}
 
-    def chunk(self, opened: Opened, chunk: SealedChunk) -> bytearray:
+    def chunk(self, opened: Opened, chunk: SealedChunk) -> bytes:
         """Return the raw bytes of a chunk; raises what ``Reader.fetch`` raises.
 
         Who asks for one that another thread is fetching waits for that.
@@ -96,7 +96,7 @@ class Cache:
                     self._fetching.pop(key, None)
         return piece
 
-    def _keep(self, key: tuple[str, str], piece: bytearray) -> None:
+    def _keep(self, key: tuple[str, str], piece: bytes) -> None:
         with self._lock:
             self.size += len(piece) - len(self._held.pop(key, b""))
             self._held[key] = piece

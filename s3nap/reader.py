@@ -186,7 +186,7 @@ class Reader:
 
     def stream(
         self, opened: Opened, progress: Callable[[int], None], chosen: Container[int] | None = None
-    ) -> Iterator[bytearray]:
+    ) -> Iterator[bytes]:
         """Yield the raw stream, a verified chunk at a time, downloading and opening ahead in parallel.
 
         ``chosen``: only the chunks of these numbers.
@@ -213,7 +213,7 @@ class Reader:
                 raise NoKeyError(f"the keys are of another archive: they have {name}, not {line.name}")
             yield SealedChunk(line, passphrase, raw_hash)
 
-    def fetch(self, opened: Opened, chunk: SealedChunk) -> bytearray:
+    def fetch(self, opened: Opened, chunk: SealedChunk) -> bytes:
         """Return the raw bytes of one chunk; VerificationError naming it if they are not what was stored."""
         line = chunk.line
         key = opened.manifest.at.data + line.name
@@ -224,10 +224,11 @@ class Reader:
             raw_hash=chunk.raw_hash,
             limit=line.raw_size,
         )
-        raw = bytearray()
-        if self._decode(key, promise, raw.extend) != line.raw_size:
-            raise VerificationError(f"{key}: holds {len(raw)} bytes, not {line.raw_size}")
-        return raw
+        pieces: list[bytes] = []
+        size = self._decode(key, promise, pieces.append)
+        if size != line.raw_size:
+            raise VerificationError(f"{key}: holds {size} bytes, not {line.raw_size}")
+        return b"".join(pieces)  # one, as a rule: that is not copied
 
 
 def envelopes(archive: Archive) -> list[str]:

@@ -107,7 +107,7 @@ def saying_how_to_go_on(stream: str) -> Iterator[None]:
         raise VerificationError(f"{error}; {other}--at takes another day (s3nap list)") from error
 
 
-def _stream(reader: Reader, level: Opened, progress: Callable[[int], None]) -> Iterator[bytearray]:
+def _stream(reader: Reader, level: Opened, progress: Callable[[int], None]) -> Iterator[bytes]:
     with saying_how_to_go_on(level.manifest.stream):
         yield from reader.stream(level, progress)
 
