@@ -6,8 +6,6 @@ chunk is compressed, encrypted, sent, retried, verified and fetched on its own (
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -15,18 +13,18 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from mmap import mmap
 from typing import IO, TypeVar
 
 from s3nap.crew import Crew
 from s3nap.envelope import Encoded
 from s3nap.errors import VerificationError
+from s3nap.memory import return_large_blocks
 from s3nap.storage import Storage, Stored
 
 DIGITS = 8
 _T = TypeVar("_T")
-_M_MMAP_THRESHOLD = -3  # malloc.h
 TAIL = 4096
 
 
@@ -101,16 +99,6 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
     return totals
 
 
-@cache
-def _return_large_blocks() -> None:
-    """Have blocks over a MiB given back to the system when freed.
-
-    Left to itself glibc learns to keep them, one heap a thread, in holes: several times what is in use.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another libc
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
-
-
 def _fill(stream: IO[bytes], buffer: mmap) -> int:
     """Read until the buffer is full or the stream ends; return how many bytes."""
     view = memoryview(buffer)
@@ -131,7 +119,7 @@ def in_order(
     At most ``count`` are in work and as many done ahead. When one raises, the others under way are waited for,
     no more are begun, and it is raised.
     """
-    _return_large_blocks()
+    return_large_blocks()
     pending: deque[Future[_T]] = deque()
     with ExitStack() as stack:
         submit = submit or partial(_submitted, stack.enter_context(ThreadPoolExecutor(count)))

@@ -13,6 +13,7 @@ from typing import Protocol
 import zstandard
 
 from s3nap.errors import VerificationError
+from s3nap.memory import block
 from s3nap.storage import Data
 
 _SLICE = 1 << 20
@@ -55,7 +56,7 @@ class Compression:
     compressor: Callable[[int], Compressor]
     decompressor: Callable[[], Decompressor]
     at_once: Callable[[memoryview, int], bytes] | None = None
-    whole: Callable[[memoryview, int], bytes | None] = lambda _data, _limit: None
+    whole: Callable[[memoryview, int], memoryview | None] = lambda _data, _limit: None
 
     def encode(self, data: memoryview, write: Callable[[bytes], object], level: int | None = None) -> None:
         """Compress one whole piece as a frame of its own."""
@@ -86,7 +87,7 @@ class Compression:
         except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError) as error:
             raise VerificationError(f"{packed}: cannot be decompressed ({self.name}): {error}") from error
 
-    def decode(self, data: memoryview, limit: int) -> Iterator[bytes]:
+    def decode(self, data: memoryview, limit: int) -> Iterator[Data]:
         """Decompress a whole piece; VerificationError if it is damaged or longer than ``limit`` bytes."""
         machine = self.decompressor()
         total = 0
@@ -129,12 +130,15 @@ def _zstd_at_once(data: memoryview, level: int) -> bytes:
     return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
 
 
-def _zstd_whole(data: memoryview, limit: int) -> bytes | None:
+def _zstd_whole(data: memoryview, limit: int) -> memoryview | None:
     """Decompress a frame that says how large it is, if that is believable."""
     size = zstandard.frame_content_size(data)
     if not 0 < size <= min(limit, _AT_ONCE):
         return None
-    return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+    whole = block(size)
+    if zstandard.ZstdDecompressor().stream_reader(data).readinto(whole) != size:
+        raise VerificationError("ends early (zstd): it is cut off")
+    return memoryview(whole)
 
 
 class _Plain:

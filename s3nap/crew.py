@@ -15,6 +15,8 @@ from contextvars import copy_context
 from mmap import mmap
 from typing import TypeVar
 
+from s3nap.memory import block
+
 _T = TypeVar("_T")
 
 
@@ -59,7 +61,7 @@ class Crew:
                 if len(buffer) == size:
                     return self._free.pop(number)
             self._free.clear()  # of other sizes: there would be too many
-        return mmap(-1, size)  # takes no memory before it is filled
+        return block(size)
 
     def submit(self, call: Callable[[], _T]) -> Future[_T]:
         """Have a worker make a call that gives one buffer back, once there is a place for that.

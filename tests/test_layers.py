@@ -35,6 +35,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "logconfig",
             "logs",
             "manifest",
+            "memory",
             "names",
             "pace",
             "pipeline",
