@@ -145,7 +145,7 @@ _TOP = (
         type=values.PATH,
         scope=Scope.TOP,
         example="/etc/s3nap/key.txt",
-        shown="boto3's own search",
+        shown="as the AWS CLI finds it",
         help="File (mode 600) with the lines key=... and secret=... of the S3 account.",
     ),
     Spec(
@@ -161,7 +161,7 @@ _TOP = (
         type=values.IDENTIFIER,
         scope=Scope.TOP,
         example="eu-central-1",
-        shown="boto3's own search",
+        shown="as the AWS CLI finds it",
         help="Region of the bucket.",
     ),
     Spec(

@@ -17,7 +17,7 @@ status = _status(sys.argv[2:])
 sys.stdout.flush()
 print(status, *sorted(set(sys.argv[1].split()) & set(sys.modules)), file=sys.stderr)
 """
-NETWORK = "boto3 botocore urllib3 http.client"
+NETWORK = "botocore urllib3 http.client"
 BROWSERS = "textual mfusepy rich"
 SOURCES = "s3nap.sources.mysql s3nap.sources.postgresql s3nap.sources.subversion s3nap.sources.sqlite sqlite3"
 CRYPTO = "gnupg zstandard xxhash s3nap.gpg s3nap.envelope s3nap.pipeline"
@@ -71,7 +71,7 @@ def test_quick_commands_load_only_what_they_use(world: World, command: list[str]
 
 def test_the_probe_sees_what_is_loaded(world: World) -> None:
     """What a command does load is reported: an empty answer means something."""
-    assert loaded("loguru s3nap.catalog boto3", "list", "-c", str(world.conf)) == ["loguru", "s3nap.catalog"]
+    assert loaded("loguru s3nap.catalog botocore", "list", "-c", str(world.conf)) == ["loguru", "s3nap.catalog"]
 
 
 @pytest.mark.parametrize("tables", [table.SOURCES, table.LOADERS, table.EXPANSIONS])
