@@ -10,11 +10,10 @@ from typing import Any
 
 import click
 
-from s3nap import __version__, interruption, options
+from s3nap import __version__, interruption, namedconfs, options
 from s3nap.errors import ConfError, Exit, S3napError
 from s3nap.options import with_confs
 
-_CONF_FOLDERS = (Path("/etc/s3nap"), Path("/etc/s3napback"))
 _STATUSES = """\b
 Exit status:
   0    done
@@ -55,9 +54,9 @@ class _Commands(click.Group):
         return [name for name in self.commands if not self.commands[name].hidden or ctx.obj is None]
 
     def _complete(self) -> None:
-        from s3nap import housekeeping, reading, recovering, walking, watching  # noqa: PLC0415
+        from s3nap import fitting, housekeeping, reading, recovering, walking, watching  # noqa: PLC0415
 
-        for group in (reading, walking, recovering, watching, housekeeping):
+        for group in (reading, walking, recovering, watching, housekeeping, fitting):
             for command in group.COMMANDS:
                 self.add_command(command)
 
@@ -155,8 +154,7 @@ def _run(names: Sequence[str], jobs: Sequence[str], **chosen: Any) -> int:  # no
 
 
 def _named(name: str) -> Path:
-    places = [folder / file for folder in _CONF_FOLDERS for file in (f"{name}.conf", name)]
-    found = next((place for place in places if place.is_file()), None)
+    found = namedconfs.named(name)
     if found is None:
         known = ", ".join(sorted(cli.commands))
         raise click.UsageError(f"{name} is neither a command ({known}) nor a conf in /etc/s3nap or /etc/s3napback")
