@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from s3nap import __version__, interruption, namedconfs, options
 from s3nap.errors import ConfError, Exit, S3napError
 from s3nap.options import with_confs
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _STATUSES = """\b
 Exit status:
@@ -52,6 +56,11 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._complete()
         return [name for name in self.commands if not self.commands[name].hidden or ctx.obj is None]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from s3nap import completing  # noqa: PLC0415
+
+        return [*super().shell_complete(ctx, incomplete), *completing.confs(incomplete)]
 
     def _complete(self) -> None:
         from s3nap import fitting, housekeeping, reading, recovering, walking, watching  # noqa: PLC0415
@@ -168,6 +177,10 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 def main() -> None:
     """Run the command line; the only place that turns errors into an exit status."""
+    if "_S3NAP_COMPLETE" in os.environ:  # a shell asks
+        from s3nap import completing  # noqa: PLC0415
+
+        sys.exit(completing.answer(cli))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _interrupt)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from s3nap import options
+from s3nap.errors import Exit
 
 
 class _TimeOfDay(click.ParamType[tuple[int, int]]):
@@ -81,4 +82,19 @@ def install(*, remove: bool, **chosen: Any) -> int:  # noqa: ANN401 - click's op
     return installing.install(**chosen)
 
 
-COMMANDS = (install,)
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, /, *, shell: str) -> int:
+    """Print what a shell must read to complete commands, options, jobs and days of archives.
+
+    bash: into /etc/bash_completion.d/s3nap. zsh: into a folder of $fpath, as _s3nap. fish: into
+    /etc/fish/completions/s3nap.fish.
+    """
+    from s3nap import completing  # noqa: PLC0415 - start-up time
+
+    click.echo(completing.script(shell, ctx.find_root().command), nl=False)
+    return Exit.DONE
+
+
+COMMANDS = (install, completion)

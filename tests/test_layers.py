@@ -138,6 +138,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "checking",
             "cli",
             "commands",
+            "completing",
             "confinement",
             "deleting",
             "drilling",
