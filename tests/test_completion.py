@@ -82,6 +82,12 @@ def test_bash_offers_jobs(bash: Complete, world: World) -> None:
     assert set(bash(f"s3nap backup -c CONF {world.job} ")) == names - {world.job}
 
 
+def test_jobs_of_another_machine_are_offered(bash: Complete, tmp_path: Path) -> None:
+    """A conf is good enough for names where its folders and keys are not."""
+    (tmp_path / "far.conf").write_text("DiffDir /nowhere\nBucket s3://far\nS3KeyFile /nowhere/key\nDirectory /far\n")
+    assert bash(f"s3nap list -c {tmp_path}/far.conf ") == ["Directory/far"]
+
+
 def test_bash_offers_days(bash: Complete, world: World) -> None:
     """WHEN completes to the days of archives, newest first, from DiffDir alone."""
     days = [str(world.day(1)), str(world.day(0))]
@@ -114,6 +120,19 @@ def test_the_others_are_answered(programs: Path, world: World, shell: str, words
     )
     assert world.job in done.stdout
     assert done.stderr == ""
+
+
+def test_nobody_sees_what_goes_wrong() -> None:
+    """Whatever is said or raised below: nothing of it gets into the line that is being typed."""
+    program = (
+        "import sys\nfrom s3nap import cli, completing\n"
+        "def teach(group):\n    print('noise', file=sys.stderr)\n    raise SystemError\n"
+        "completing.teach = teach\ncli.main()"
+    )
+    environment = {"_S3NAP_COMPLETE": "zsh_complete", "COMP_WORDS": "s3nap ", "COMP_CWORD": "1"}
+    argv = [sys.executable, "-c", program]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.stdout + done.stderr == ""
 
 
 def test_every_job_argument_knows_jobs() -> None:

@@ -118,6 +118,7 @@ def test_what_a_run_writes_is_writable(root: Path, install: Install, tmp_path: P
     (root / "etc/s3nap/main.conf").write_text(text + "SQLite /srv/app/app.db\n")
     install("main")
     assert analyze("verify", "--man=no", root / TIMER) == ""
+    assert '"-/var/lib/a %%n b"' in directive(root, "ReadWritePaths")
     writable = shlex.split(directive(root, "ReadWritePaths").replace("%%", "%"))
     assert {"-/var/lib/a %n b", "-/srv/tmp", "-/mnt/bucket", "-/srv/log", "-/srv/app"} <= set(writable)
     assert "CAP_CHOWN" in directive(root, "CapabilityBoundingSet")  # the files beside a database keep its owner
