@@ -8,11 +8,11 @@ nobody would know. So each depends on what the conf names. Left out for all: Pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from s3nap.job import Conf
+from s3nap.job import Conf, Setting
 from s3nap.namedconfs import below
 
 _OWN_COMMANDS = ("Dump", "Before", "After", "OnError")
@@ -20,7 +20,6 @@ _SERVERS = frozenset({"MySQL", "PostgreSQL"})
 _FILES = frozenset({"Directory", "Subversion", "SubversionDir", "SQLite", "Conf"})
 _TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - named, not used
 _DEVICES = (Path("/dev"),)
-_READ = ("GpgKeyring", "GpgPassphraseFile", "SignPassphraseFile", "S3KeyFile", "LogConfig")
 
 Lines = list[tuple[str, str | tuple[Path, ...]]]
 """Directives of systemd; a tuple of paths is a list of those that need not exist."""
@@ -28,8 +27,7 @@ Lines = list[tuple[str, str | tuple[Path, ...]]]
 
 def own_commands(conf: Conf) -> list[str]:
     """Return the directives of a conf that run commands of the user's, of which nobody else knows what they need."""
-    places = [conf.settings, *(job.settings for job in conf.jobs)]
-    return [name for name in _OWN_COMMANDS if any(name in place and place[name].value for place in places)]
+    return [name for name in _OWN_COMMANDS if any(name in place and place[name].value for place in _places(conf))]
 
 
 def confinement(
@@ -41,8 +39,7 @@ def confinement(
     ``root`` is where the tree lies that all of them are of.
     """
     written = _written(conf, log_folder)
-    seen = [*written, *_sources(conf), conf.file, *programs]
-    seen += [Path(conf[name]) for name in _READ if conf[name]]
+    seen = [*written, *_sources(conf), *_named(conf), conf.file, *programs]
     private_tmp = not (_overlap(seen, _TEMPORARY) or any(job.kind in _SERVERS for job in conf.jobs))
     # gpg's lock files and agent
     writable = (*written, gpg_home, Path("/run/user"), *(() if private_tmp else _TEMPORARY))
@@ -86,6 +83,14 @@ def _written(conf: Conf, log_folder: Path | None) -> list[Path]:
 
 def _sources(conf: Conf) -> list[Path]:
     return [Path(job.source) for job in conf.jobs if job.kind in _FILES]
+
+
+def _named(conf: Conf) -> list[Path]:
+    return [each.value for place in _places(conf) for each in place.values() if isinstance(each.value, Path)]
+
+
+def _places(conf: Conf) -> list[Mapping[str, Setting]]:
+    return [conf.settings, *(job.settings for job in conf.jobs)]
 
 
 def _overlap(paths: Iterable[Path], others: Iterable[Path]) -> bool:

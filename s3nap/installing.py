@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shlex
 import sys
 from collections.abc import Sequence
@@ -136,7 +137,7 @@ def _daily(  # noqa: PLR0913 - the options
     strict: bool,
 ) -> Daily:
     words = (str(program),) if program else _this_program()
-    home = Path.home()
+    home = _home()
     gpg_home = Path(os.environ.get("GNUPGHOME") or home / ".gnupg")
     confined = confinement(
         conf,
@@ -157,6 +158,11 @@ def _daily(  # noqa: PLR0913 - the options
         confined=confined if confine or (confine is None and not own_commands(conf)) else [],
         strict=strict,
     )
+
+
+def _home() -> Path:
+    """Return the home of root, who runs it: under sudo HOME may be another's."""
+    return Path(pwd.getpwuid(0).pw_dir)
 
 
 def _this_program() -> tuple[str, ...]:
@@ -181,6 +187,8 @@ def _words(conf: Conf, daily: Daily, *, by_cron: bool) -> list[str]:
         runs = own_commands(conf)
         why = f"the conf runs commands of its own ({', '.join(runs)}), which may need anything" if runs else "as asked"
         words.append(f"not confined:    {why}" + ("; --confine does it nevertheless" if runs else ""))
+    if os.environ.get("HOME", str(_home())) != str(_home()) and "GNUPGHOME" not in os.environ and conf["GpgRecipient"]:
+        words.append(f"mind:            HOME is {_home()} then, not {os.environ['HOME']}: gpg looks for the keys there")
     known = [name for name in _AWS if name in os.environ]
     if known and str(conf["Bucket"]).startswith("s3:") and not conf["S3KeyFile"]:
         words.append(f"mind:            {', '.join(known)} of this shell will not be there: use S3KeyFile or ~/.aws")

@@ -13,8 +13,10 @@ out=$1
 here=$(cd "$(dirname "$0")/.." && pwd)
 build=${PYTHON:-$here/.venv/bin/python}
 target=${DEB_PYTHON:-/usr/bin/python3}
-if ! "$target" -c 'import sys, ctypes, sqlite3, ssl; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+if ! "$target" -c 'import sys, ctypes, sqlite3, ssl; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    ! "$build" -m pip --python "$target" --version >/dev/null 2>&1; then
     target=$("$build" -c 'import sys; print(sys._base_executable)')
+    echo "Debian's python3 is missing, or too old, or too new for this pip: the package is for $target" >&2
 fi
 python() {  # nothing that this user or this folder has is to get in
     "$build" -I "$@"
@@ -34,8 +36,12 @@ mkdir -p "$tree/DEBIAN" "$tree/usr/bin" "$lib" "$doc/examples"
 
 # --- the program ---
 
+extras=$(python -c 'import sys, tomllib
+with open(sys.argv[1], "rb") as file:
+    extras = tomllib.load(file)["project"]["optional-dependencies"]
+print(",".join(extras.keys() - {"test", "lint", "bench"}))' "$here/pyproject.toml")
 python -m pip --python "$target" install -qq --disable-pip-version-check --no-compile --no-warn-script-location \
-    --target "$lib" "$here[mount,browse]"
+    --target "$lib" "$here[$extras]"
 rm -rf "$lib/bin" "$lib"/zstandard/_cffi.*   # scripts of libraries; a backend for other Pythons
 find "$lib" -name __pycache__ -prune -exec rm -rf {} +
 # boto3 knows 400 services; here it is for S3, and for what hands out credentials
@@ -115,7 +121,7 @@ Maintainer: $maintainer
 Installed-Size: $(du -sk --apparent-size "$tree" | cut -f1)
 Depends: $needs
 Recommends: xz-utils, bzip2
-Suggests: default-mysql-client | mariadb-client, postgresql-client, subversion, fuse3, cron | systemd-sysv
+Suggests: default-mysql-client | mariadb-client, postgresql-client, subversion, fuse3
 Section: admin
 Priority: optional
 Description: declarative, cycle-driven backups to S3 that restore without s3nap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import re
 import shlex
 import subprocess
@@ -131,6 +132,7 @@ def test_what_a_run_writes_is_writable(root: Path, install: Install, tmp_path: P
         ("Directory /var", {"PrivateTmp"}),
         ("Directory /tmp/work", {"PrivateTmp"}),
         ("TempDir /tmp", {"PrivateTmp"}),
+        ("GpgKeyring /tmp/ring", {"PrivateTmp"}),
         ("MySQL all", {"PrivateTmp"}),  # its socket may be there
         ("Directory /srv", set()),
     ],
@@ -153,6 +155,22 @@ def test_commands_of_the_users_own_are_not_confined(root: Path, install: Install
     assert not directive(root, "ProtectSystem")
     install("main", "--confine")
     assert directive(root, "ProtectSystem") == "strict"
+
+
+def test_the_run_has_roots_home(root: Path, install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under sudo HOME may be another user's; where the keys are looked for is said. GNUPGHOME is kept."""
+    conf(root, "GpgRecipient backup@example.com")
+    monkeypatch.setenv("HOME", "/home/alice")
+    monkeypatch.delenv("GNUPGHOME", raising=False)
+    assert "/home/alice" in install("main").stdout
+    home = pwd.getpwuid(0).pw_dir
+    assert directive(root, "Environment") == f"HOME={home}"
+    assert f"-{home}/.gnupg" in directive(root, "ReadWritePaths")
+    monkeypatch.setenv("GNUPGHOME", "/srv/keys of mine")
+    assert "/home/alice" not in install("main").stdout
+    assert '"GNUPGHOME=/srv/keys of mine"' in directive(root, "Environment")
+    install("main", "--cron")
+    assert "\nGNUPGHOME=/srv/keys of mine\n" in (root / CRON).read_text()
 
 
 def test_cron_gets_a_line(root: Path, install: Install) -> None:
