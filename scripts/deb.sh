@@ -44,7 +44,7 @@ python -m pip --python "$target" install -qq --disable-pip-version-check --no-co
     --target "$lib" "$here[$extras]"
 rm -rf "$lib/bin" "$lib"/zstandard/_cffi.*   # scripts of libraries; a backend for other Pythons
 find "$lib" -name __pycache__ -prune -exec rm -rf {} +
-# boto3 knows 400 services; here it is for S3, and for what hands out credentials
+# botocore knows 400 services; here it is for S3, and for what hands out credentials
 find "$lib/botocore/data" -mindepth 1 -maxdepth 1 -type d \
     ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -rf {} +
 if command -v strip >/dev/null; then

@@ -148,6 +148,24 @@ def test_no_limit_hides_what_is_backed_up(root: Path, install: Install, line: st
     assert "CAP_SYS_ADMIN" in directive(root, "CapabilityBoundingSet")  # without it trusted.* attributes are unseen
 
 
+@pytest.mark.parametrize(
+    ("line", "needed"),
+    [
+        ("Directory /srv", set()),
+        ("MySQL all", {"CAP_DAC_OVERRIDE"}),  # sockets that only a group may write to
+        ("PostgreSQL all", {"CAP_DAC_OVERRIDE"}),
+        ("SQLite /srv/app.db", {"CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER"}),  # else the WAL becomes root's
+        ("IoClass realtime", {"CAP_SYS_NICE"}),
+    ],
+)
+def test_a_run_may_do_what_it_must(root: Path, install: Install, line: str, needed: set[str]) -> None:
+    """Root keeps those of its powers that the conf's sources need, and no others."""
+    conf(root, line)
+    install("main")
+    always = {"CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"}
+    assert set(directive(root, "CapabilityBoundingSet").split()) == always | needed
+
+
 def test_commands_of_the_users_own_are_not_confined(root: Path, install: Install) -> None:
     """What a Command needs nobody knows: its unit is free, and that is said; --confine insists."""
     conf(root, "<Command ldap>", "Dump slapcat", "Diffs 0", "</Command>")
