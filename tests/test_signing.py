@@ -332,8 +332,10 @@ def test_restore_never_takes_an_unsigned_archive_unasked(world: World, ring: Rin
         assert refused.returncode == Exit.NOTHING
         assert f"unsigned: {unsigned}; --unsigned would take them" in refused.stderr
     world.fill(1)
-    assert world.run(1).task.type is Type.FULL  # type: ignore[union-attr]
-    signed = world.runs[-1]
+    second = world.run(1)
+    assert (second.task is not None, second.manifest is not None) == (True, True)
+    assert second.task.type is Type.FULL  # type: ignore[union-attr]
+    signed = second.manifest.run  # type: ignore[union-attr]  # by its id it may be the older: ids count signed ones only
     for asked in (["-c", world.conf], [*where, "--trusted-signer", ring.host]):
         listed = s3nap("list", *asked, "--json")
         assert (listed.returncode, unsigned in listed.stdout, signed in listed.stdout) == (Exit.WARNINGS, False, True)
@@ -349,6 +351,37 @@ def test_restore_never_takes_an_unsigned_archive_unasked(world: World, ring: Rin
     unasked = s3nap("restore", world.job, *where, "--target", tmp_path / "free")
     assert (unasked.returncode, "--trusted-signer" in unasked.stderr) == (Exit.DONE, True)
     assert s3nap("list", *where, "--trusted-signer", "ABCD").returncode == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    "fake",
+    [
+        "kill -KILL $$",
+        "exit 2",
+        'GNUPGHOME=/dev/null exec "$REAL" "$@"',
+        'mkdir -p "$0-home/pubring.kbx"; GNUPGHOME="$0-home" exec "$REAL" "$@"',
+        'ulimit -n 5; exec "$REAL" "$@"',
+    ],
+    ids=["killed", "silent", "no home", "no keyring", "no descriptors"],
+)
+def test_an_archive_whose_signature_gpg_cannot_look_at_is_no_strangers(
+    world: World, ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: str
+) -> None:
+    """It is told, nothing is swept meanwhile, and a restore does not take an older one without a word."""
+    trees = world.days(0, 1)
+    newest = world.runs[-1]
+    script = f'case "$*" in *--verify*) {fake} ;; *) exec "$REAL" "$@" ;; esac'
+    fake_program(tmp_path / "bin", "gpg", script)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+        known = catalog(world, ring.host).job(world.job)
+        assert (known.archives, known.ignored, len(known.unreadable)) == ([], [], 2)
+        assert newest in known.unreadable[1]
+        listed = s3nap("list", "-c", world.conf, "--json")
+        assert (listed.returncode, newest in listed.stderr) == (Exit.WARNINGS, True)
+        refused = s3nap("restore", world.job, "-c", world.conf, "--target", tmp_path / "no")
+        assert (refused.returncode, newest in refused.stderr) == (Exit.NOTHING, True)
+    world.assert_restores(trees)
 
 
 def test_a_person_vouches_for_what_was_there_before(world: World, ring: Ring) -> None:
