@@ -8,13 +8,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
 from small_world import World, fake_program, s3nap, tree_of
 from storages import FaultyStorage
 
+from s3nap import archiving
 from s3nap.catalog import Catalog
 from s3nap.copies import Copies
 from s3nap.errors import DeniedError, Exit, RecipientError, UntrustedError
@@ -318,11 +319,23 @@ def test_a_signature_without_its_manifest_is_swept(world: World) -> None:
     world.assert_tidy()
 
 
-def test_restore_never_takes_an_unsigned_archive_unasked(world: World, ring: Ring, tmp_path: Path) -> None:
+class HourAgo(datetime):
+    """A clock."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) - timedelta(hours=1)
+
+
+def test_restore_never_takes_an_unsigned_archive_unasked(
+    world: World, ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """List and restore pass over it and say so, with a conf and without; --unsigned takes it."""
     signing, world.extra = world.extra, []
     world.write_conf()
-    trees = world.days(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(archiving, "datetime", HourAgo)  # an id of the same second would be newer or older by chance
+        trees = world.days(0)
     (unsigned,) = trees
     world.extra = signing
     world.write_conf()
@@ -332,10 +345,8 @@ def test_restore_never_takes_an_unsigned_archive_unasked(world: World, ring: Rin
         assert refused.returncode == Exit.NOTHING
         assert f"unsigned: {unsigned}; --unsigned would take them" in refused.stderr
     world.fill(1)
-    second = world.run(1)
-    assert (second.task is not None, second.manifest is not None) == (True, True)
-    assert second.task.type is Type.FULL  # type: ignore[union-attr]
-    signed = second.manifest.run  # type: ignore[union-attr]  # by its id it may be the older: ids count signed ones only
+    assert world.run(1).task.type is Type.FULL  # type: ignore[union-attr]
+    signed = world.runs[-1]
     for asked in (["-c", world.conf], [*where, "--trusted-signer", ring.host]):
         listed = s3nap("list", *asked, "--json")
         assert (listed.returncode, unsigned in listed.stdout, signed in listed.stdout) == (Exit.WARNINGS, False, True)
