@@ -24,7 +24,6 @@ from s3nap.manifest import Archive
 from s3nap.picking import Selection, contents_of, cost, pick, write
 from s3nap.reader import KeySource, Reader
 
-pytestmark = pytest.mark.xdist_group("looking")  # one world for all
 DAYS = 20
 PICKS = 200
 

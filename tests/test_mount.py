@@ -39,10 +39,7 @@ from s3nap.errors import NothingMatchesError, S3napError, UsageError
 from s3nap.peeking import Files
 from s3nap.reader import KeySource, Reader
 
-pytestmark = [
-    pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="needs /dev/fuse"),
-    pytest.mark.xdist_group("mount"),  # one world for all
-]
+pytestmark = pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="needs /dev/fuse")
 DAYS = 6
 _PATIENCE = 30  # seconds until a mount must be there, or gone
 
