@@ -25,7 +25,7 @@ from s3nap.picking import Selection, contents_of, cost, pick, write
 from s3nap.reader import KeySource, Reader
 
 DAYS = 20
-PICKS = 200
+PICKS = 100
 
 
 @pytest.fixture(scope="module")

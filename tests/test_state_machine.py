@@ -30,8 +30,8 @@ from s3nap.manifest import Type
 
 SOAK = float(os.environ.get("S3NAP_SOAK_MINUTES", "0"))
 _PARTS = 4  # for as many processes as there are cores
-_HISTORIES = 30  # in each part
-_STEPS = 16
+_HISTORIES = 26  # in each part
+_STEPS = 12
 _STEPS_OF_A_RUN = 160  # about, each of which a process can die at
 _CALLS_OF_A_RUN = 25  # to the storage
 

@@ -84,7 +84,7 @@ def undisturbed(world: World, tree: Mutator, days: int) -> None:
 def test_thirty_days_local(local_world: World) -> None:
     """A DIFF chain and a Hanoi cycle over one wildly changing tree: each archive of each day restores exactly."""
     local_world.cycles = HANOI
-    undisturbed(local_world, Mutator(local_world.tree, seed=2, files=SOAK or 400), days=30)
+    undisturbed(local_world, Mutator(local_world.tree, seed=2, files=SOAK or 120), days=30)
 
 
 def test_six_days_on_s3(
@@ -97,7 +97,7 @@ def test_six_days_on_s3(
     bucket = f"Bucket s3://{make_bucket()}/pre/fix\nEndpoint {rclone_endpoint['url']}\nS3KeyFile {key_file}\n"
     world = World(tmp_path, scratch, f"{bucket}GpgRecipient {gpg_home.recipient}\nChunkSize 256K\n", cycles=HANOI)
     world.top = "Diffs 2\nFulls 2\n"
-    undisturbed(world, Mutator(world.tree, seed=3, files=SOAK or 150), days=30 if SOAK else 6)
+    undisturbed(world, Mutator(world.tree, seed=3, files=SOAK or 60), days=30 if SOAK else 6)
 
 
 class Disturbed:

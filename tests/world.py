@@ -46,6 +46,7 @@ class World:
     day: int = 0
     moments: dict[str, Fingerprint] = field(default_factory=dict)
     _seen: dict[str, str] = field(default_factory=dict)
+    _storage: tuple[str, Storage] | None = None
 
     def __post_init__(self) -> None:
         self.tree = self.folder / "tree"
@@ -66,7 +67,9 @@ class World:
     @property
     def storage(self) -> Storage:
         """Where archives go."""
-        return access.storage_of(config.load(self.conf))
+        if self._storage is None or self._storage[0] != self.bucket:  # a client of S3 takes long to make
+            self._storage = self.bucket, access.storage_of(config.load(self.conf))
+        return self._storage[1]
 
     @property
     def conf(self) -> Path:
