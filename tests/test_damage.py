@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import soak
 from keys_fixture import GpgHome
 from loguru import logger
 from small_world import Tree, World, tree_of
@@ -17,7 +17,7 @@ from s3nap.liveness import chain
 from s3nap.reader import KeySource, Reader
 from s3nap.restore import restore_tree
 
-_REGIONS = 64 if os.environ.get("S3NAP_SOAK_MINUTES") else 3  # of each object, and its first and last bytes
+_REGIONS = 64 if soak.MINUTES else 3  # of each object, and its first and last bytes
 _REFUSALS = {Exit.KEY, Exit.VERIFICATION, Exit.NOTHING}
 _UNUSED = ("restore.sh", "index", "log")  # no restore by s3nap reads them
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import soak
 from daily import Daily
 from dying import Stepping, broken, dies, steps_of
 from loguru import logger
@@ -33,8 +34,8 @@ from s3nap.restore import restore_tree
 from s3nap.state import DiffDir
 from s3nap.storage import Storage
 
-_SAMPLE = None if os.environ.get("S3NAP_SOAK_MINUTES") else 10  # points of a run that are tried
-_DISK_SAMPLE = None if os.environ.get("S3NAP_SOAK_MINUTES") else 40
+_SAMPLE = None if soak.MINUTES else 10  # points of a run that are tried
+_DISK_SAMPLE = None if soak.MINUTES else 40
 
 
 @pytest.fixture(autouse=True)

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from loguru import logger
 from small_tree import EDITS, RENAMES, Edit
+from soak import MINUTES as SOAK
 from storages import CrashError
 
 from s3nap.errors import StorageError
 from s3nap.manifest import Type
 
-SOAK = float(os.environ.get("S3NAP_SOAK_MINUTES", "0"))
 _PARTS = 4  # for as many processes as there are cores
 _HISTORIES = 26  # in each part
 _STEPS = 12

@@ -15,6 +15,7 @@ import boto3
 import pytest
 from keys_fixture import GpgHome
 from loguru import logger
+from soak import FILES as SOAK
 from trees import Mutator
 from world import World
 
@@ -24,8 +25,6 @@ from s3nap.cycle import day_number
 _LEFT_OUT = "[a-c]*.py"
 _EXPECTED = re.compile("both back up as host|is everything mounted")
 HANOI = "<Cycle hanoi>\nCycleType HanoiCycle\nDiscs 4\nDirectory TREE\n</Cycle>\n"
-
-SOAK = int(os.environ.get("S3NAP_SOAK_FILES", "0"))  # make soak: larger trees, and thirty days on S3 as well
 
 
 @pytest.fixture(autouse=True)
