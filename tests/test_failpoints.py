@@ -12,16 +12,15 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
 import pytest
 import soak
+from buckets import Bucket, Endpoint
 from daily import Daily
 from dying import Stepping, broken, dies, steps_of
-from loguru import logger
 from servers import MariaDB, Postgres
 from small_world import World, fake_program, tree_of
 
@@ -34,16 +33,15 @@ from s3nap.restore import restore_tree
 from s3nap.state import DiffDir
 from s3nap.storage import Storage
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 _SAMPLE = None if soak.MINUTES else 10  # points of a run that are tried
 _DISK_SAMPLE = None if soak.MINUTES else 40
 
 
 @pytest.fixture(autouse=True)
-def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    logger.disable("s3nap")
-    yield
-    logger.enable("s3nap")
 
 
 def _points(count: int, sample: int | None) -> list[int]:
@@ -108,18 +106,12 @@ class Place:
 
 
 @pytest.fixture(params=["local", "S3"])
-def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def bucket(request: pytest.FixtureRequest, fresh_bucket: Callable[[Endpoint], Bucket]) -> str:
     """Lines of a conf; the folder is that of Daily."""
     if request.param == "local":
         return ""
     endpoint: dict[str, str] = request.getfixturevalue("rclone_endpoint")
-    name = f"fail-{secrets.token_hex(6)}"
-    session = boto3.Session(endpoint["key"], endpoint["secret"], region_name="us-east-1")
-    session.client("s3", endpoint_url=endpoint["url"]).create_bucket(Bucket=name)
-    key_file = tmp_path / "s3.key"
-    key_file.write_text(f"key = {endpoint['key']}\nsecret = {endpoint['secret']}\n")
-    key_file.chmod(0o600)
-    return f"Bucket s3://{name}\nEndpoint {endpoint['url']}\nS3KeyFile {key_file}\n"
+    return fresh_bucket(endpoint).conf()
 
 
 def _directory(diffs: int) -> Callable[..., Place]:
