@@ -182,6 +182,7 @@ def _tree(levels: Iterable[tuple[OldArchive, Iterator[bytes]]], target: OldTarge
             except ProgramError as error:
                 raise ProgramError(f"{link.shown}: {error}") from error
         wrong, unread = tree.check()
+        unsure = tree.unsure()
         tree.close()
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -190,6 +191,10 @@ def _tree(levels: Iterable[tuple[OldArchive, Iterator[bytes]]], target: OldTarge
         raise VerificationError(f"restored, but not as it was: {'; '.join(wrong[:_SHOWN])}{more}")
     done.doubts += [
         f"listed, but not in the archive (a socket, or it could not be read then): {name}" for name in unread
+    ]
+    done.doubts += [
+        f"as an earlier archive has it, for the last one lists it without a word of its contents: {name}"
+        for name in unsure
     ]
     return done
 
