@@ -108,6 +108,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "dumping",
             "legacy",
             "legacyread",
+            "marking",
             "peeking",
             "picking",
             "probe",
