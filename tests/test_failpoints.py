@@ -20,7 +20,7 @@ import pytest
 import soak
 from buckets import Bucket, Endpoint
 from daily import Daily
-from dying import Stepping, broken, dies, steps_of
+from dying import Stepping, broken, dies, hangs, steps_of
 from servers import MariaDB, Postgres
 from small_world import World, fake_program, tree_of
 
@@ -37,6 +37,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 _SAMPLE = None if soak.MINUTES else 10  # points of a run that are tried
 _DISK_SAMPLE = None if soak.MINUTES else 40
+_HANG_SAMPLE = None if soak.MINUTES else 8
 
 
 @pytest.fixture(autouse=True)
@@ -245,6 +246,32 @@ def test_a_disk_that_fails_at_any_step_fails_the_run_and_no_more(
     world.assert_restores({**trees, world.runs[-1]: tree_of(world.tree)})
     world.assert_tidy()
     tried(len(_points(count, _DISK_SAMPLE)))
+
+
+@pytest.mark.parametrize("interrupt", [True, False], ids=["Ctrl-C", "killed"])
+def test_a_run_that_hangs_at_any_step_commits_no_lie(
+    tmp_path: Path, interrupt: bool, tried: Callable[[int], None]
+) -> None:
+    """A disk that answers no more, and then Ctrl-C or kill -9: what is stored is whole, and the next run goes on."""
+    world = World(tmp_path)
+    trees = world.days(0, 1)
+    world.fill(2)
+    now, report, hung = tree_of(world.tree), tmp_path / "report", 0
+
+    def run() -> None:
+        assert world.run(2, force=True).status is Exit.DONE
+
+    points = _points(steps_of(report, run), _HANG_SAMPLE)
+    for at in points:
+        hung += hangs(at, report, run, interrupt=interrupt)
+        assert set(trees) <= set(world.runs)
+        newest = world.runs[-1]
+        world.assert_restores({newest: trees.get(newest, now)})
+    run()
+    world.assert_restores({**trees, world.runs[-1]: now})
+    world.assert_tidy()
+    assert hung > len(points) // 2
+    tried(len(points))
 
 
 @pytest.mark.parametrize("number", [0, errno.ENOSPC, errno.EIO], ids=["killed", "ENOSPC", "EIO"])
