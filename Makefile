@@ -12,7 +12,7 @@ help:
 	@echo 'make demo    a backup, a change, a backup, a restore, in a temporary folder'
 	@echo 'make test    all tests (installs the programs they need where it may)'
 	@echo 'make lint    ruff and mypy'
-	@echo 'make soak    made-up histories for S3NAP_SOAK_MINUTES (60), then thirty days of many files'
+	@echo 'make soak    made-up histories for S3NAP_SOAK_MINUTES (60), death at every step, 100,000 confs, many files'
 	@echo 'make bench   compare with other programs, and see how costs grow: writes BENCHMARKS.md (hours)'
 	@echo 'make man     the man pages, into build/man'
 	@echo 'make deb     a package for this Debian or Ubuntu, into dist'
@@ -35,6 +35,7 @@ soak: export S3NAP_SOAK_MINUTES ?= 60
 soak: $(VENV)/.tools
 	$(BIN)/python -m pytest -n 2 -rP tests/test_state_machine.py
 	$(BIN)/python -m pytest -n 2 tests/test_failpoints.py tests/test_damage.py
+	S3NAP_FUZZ_CASES=50000 $(BIN)/python -m pytest -n 2 tests/test_conffile.py tests/test_config.py
 	S3NAP_SOAK_FILES=3000 $(BIN)/python -m pytest -n 2 tests/test_thirty_days.py
 
 bench: $(VENV)/.tools

@@ -168,10 +168,9 @@ class Run:
         today, machine = day_number(self._options.day), self._setting.machine
         return [
             *task.warnings,
-            *known.unreadable,
-            *known.ignored,
+            *known.doubts,
             *lost(known.archives, known.missing, task.job.cycle, today, machine),
-            *breaks(known.archives, task.job.cycle, all_read=not (known.unreadable or known.ignored)),
+            *breaks(known.archives, task.job.cycle, all_read=not known.doubts),
         ]
 
     def _decide(self, job: Job, known: JobCatalog, state: JobState, source: Source | None) -> Task:

@@ -172,7 +172,7 @@ def _known(conf: Conf, jobs: Sequence[Job], before: date) -> dict[str, Sequence[
             "{}: planned as if all had gone well so far, for the storage does not answer: {}", conf.file, error
         )
         return {}
-    for doubt in (doubt for each in known.values() for doubt in (*each.unreadable, *each.ignored)):
+    for doubt in (doubt for each in known.values() for doubt in each.doubts):
         logger.warning("{}", doubt)
     return {name: [item for item in each.archives if item.manifest.day <= before] for name, each in known.items()}
 
@@ -216,7 +216,7 @@ def _listed(place: Place, job: str | None) -> tuple[list[dict[str, Any]], list[s
         for each, verdict in verdicts
         for archive in each.archives
     ]
-    return records, [doubt for each in known for doubt in (*each.unreadable, *each.ignored, *place.breaks(each))]
+    return records, [doubt for each in known for doubt in (*each.doubts, *place.breaks(each))]
 
 
 def _places(confs: Sequence[Path], options: dict[str, Any]) -> Iterator[Place]:

@@ -109,6 +109,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "dumping",
             "legacy",
             "legacyread",
+            "marking",
             "peeking",
             "picking",
             "probe",
