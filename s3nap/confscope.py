@@ -53,4 +53,4 @@ class Block:
 def hooks_of(holder: Block, name: str) -> tuple[Hook, ...]:
     """Return the hooks that stand in a block, each for a shell if ``Shell`` is on where it stands."""
     shell = next((bool(each.values["Shell"].value) for each in holder.chain() if "Shell" in each.values), False)
-    return tuple(hook._replace(shell=shell) for hook in cast("tuple[Hook, ...]", holder.values[name].value))
+    return tuple(hook._replace(by_shell=shell) for hook in cast("tuple[Hook, ...]", holder.values[name].value))

@@ -76,7 +76,7 @@ class Hooks:
         env = {key: value.replace("\0", "") for key, value in told.items()}
         try:
             with tempfile.TemporaryFile(prefix="s3nap-") as said:
-                argv = pipeline.command(hook.words, by_shell=hook.shell)
+                argv = pipeline.command(hook.words, by_shell=hook.by_shell)
                 program = pipeline.start(argv, stdout=said, stderr=said, env=env)
                 with program.ending():
                     try:
@@ -201,7 +201,7 @@ def _lines(said: IO[bytes]) -> list[str]:
 
 def _called(ended: Ended, hook: Hook) -> str:
     """Name the program, or what was given to the shell."""
-    return " ".join(hook.words) if hook.shell else ended.name
+    return " ".join(hook.words) if hook.by_shell else ended.name
 
 
 def _reason(ended: Ended) -> str:

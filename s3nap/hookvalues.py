@@ -16,10 +16,10 @@ _SHORT = 8  # characters: below that a part of a URL is a word as others are
 
 
 class Hook(NamedTuple):
-    """A command that Before, After or OnError names; ``shell``: is it for /bin/sh?"""
+    """A command that Before, After or OnError names; ``by_shell``: is it for /bin/sh?"""
 
     words: Words
-    shell: bool = False
+    by_shell: bool = False
 
     def __str__(self) -> str:
         return shlex.join(self.words)

@@ -105,7 +105,7 @@ def _whole(run: ConfResult, setup: LogSetup, wanted: _Wanted) -> None:
             _hooked(run, setup, wanted, telling)
         except KeyboardInterrupt:
             run.extra = Exit.INTERRUPTED
-            logger.error("{}: interrupted", run.conf.file)
+            logger.warning("{}: interrupted", run.conf.file)
             raise
         except BaseException as error:
             run.extra, run.error = Exit.FAILED, f"a fault of s3nap's own: {type(error).__name__}"
