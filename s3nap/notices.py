@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
 from s3nap import hookvalues
-from s3nap.bounded import within
+from s3nap.bounded import asked
 from s3nap.hookvalues import SecretUrl
 from s3nap.logs import one_line
 from s3nap.names import readable
@@ -59,7 +59,7 @@ def notify(url: SecretUrl, run: ConfResult) -> str:
     if importlib.util.find_spec("apprise") is None:
         return MISSING
     title, text = f"s3nap on {run.conf['Host']}: {run.conf.file.name}: {run.word}", body(run)
-    return within(_SECONDS, lambda: _tell(url, title, text, run.word))
+    return asked(_SECONDS, lambda: _tell(url, title, text, run.word))
 
 
 def body(run: ConfResult) -> str:

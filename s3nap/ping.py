@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit, urlunsplit
 
 from s3nap import __version__
-from s3nap.bounded import within
+from s3nap.bounded import asked
 from s3nap.hookvalues import SecretUrl
 
 _SECONDS = 10  # for each step of a request
@@ -17,7 +17,7 @@ def ping(url: SecretUrl, word: str = "", body: str = "") -> str:
     """Ask the URL, or with ``word`` the one below it (``start``, ``fail``), with a text; return what went wrong."""
     wrong = ""
     for _ in range(_TRIES):
-        wrong = within(_WHOLE, lambda: _ask(_below(url.text, word), body.encode()))
+        wrong = asked(_WHOLE, lambda: _ask(_below(url.text, word), body.encode()))
         if not wrong:
             break
     return wrong

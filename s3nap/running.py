@@ -100,7 +100,8 @@ def _chosen(confs: Sequence[Conf], jobs: Sequence[str]) -> list[str]:
 def _whole(run: ConfResult, setup: LogSetup, wanted: _Wanted) -> None:
     """Run a conf, and tell of it; an interruption is told, too, and goes on."""
     with tail() as messages:
-        telling = Telling(run.conf, whole=not wanted.only) if not wanted.dry else None
+        known = Telling(run.conf, whole=not wanted.only)
+        telling = known if not wanted.dry else None
         try:
             _hooked(run, setup, wanted, telling)
         except KeyboardInterrupt:

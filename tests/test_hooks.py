@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,6 +317,26 @@ def test_timeout_ends_a_tar_that_hangs(machine: Machine, monkeypatch: pytest.Mon
     machine.write("Timeout 1s", f"Directory {machine.tree('a')}", "<Command x>", "Dump echo x", "</Command>")
     assert machine.run() == Exit.FAILED
     assert "the dump did not end within Timeout (1 seconds) and was killed" in machine.err
+    assert machine.stored("Command/x") == 1
+
+
+def test_timeout_ends_the_wait_for_a_dead_mount(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that never answers fails its job before tar is started; OnError says so, and the next job is done."""
+    dead, scandir, over = machine.tree("dead"), os.scandir, threading.Event()
+
+    def hang(path: str | bytes | int) -> object:
+        if not isinstance(path, int) and os.fsencode(path) == os.fsencode(dead):
+            over.wait()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", hang)
+    onerror = f"OnError {machine.note('$S3NAP_MESSAGE')}"
+    machine.write(
+        "Timeout 1s", f"<Directory {dead}>", onerror, "</Directory>", "<Command x>", "Dump echo x", "</Command>"
+    )
+    assert machine.run() == Exit.FAILED
+    over.set()
+    assert machine.said[0].startswith(f"{dead} could not be looked through within Timeout (1 seconds): is it on a")
     assert machine.stored("Command/x") == 1
 
 
