@@ -86,8 +86,6 @@ class Hooks:
                             logger.info("{}: {}: {}", title, name, line)
         except ProgramError as error:
             raise ProgramError(f"{name} failed: {error}") from error
-        finally:
-            interruption.check()  # then the hook was killed, and no other follows
 
 
 class RunHooks:
@@ -105,8 +103,6 @@ class RunHooks:
 
     def conclude(self, run: ConfResult) -> None:
         """Run After, or OnError if the run or a job failed; what goes wrong with them is added to the run."""
-        if run.skipped:
-            return
         name = "OnError" if run.word == "failed" else "After"
         count = {word: sum(result.outcome == word for result in run.results) for word in ("done", "skipped", "failed")}
         facts = {

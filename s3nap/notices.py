@@ -91,7 +91,7 @@ def _tell(url: SecretUrl, title: str, text: str, word: Word) -> str:
 
 
 class _listening(logging.Handler):  # noqa: N801 - reads as a statement
-    """Keep what apprise says while it works: nothing of it goes to the screen unmasked."""
+    """Keep what apprise says while it works, which is why a notice did not go out."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -103,7 +103,6 @@ class _listening(logging.Handler):  # noqa: N801 - reads as a statement
 
     def __enter__(self) -> Self:
         self._logger.addHandler(self)
-        self._logger.propagate = False
         return self
 
     def __exit__(self, *_: object) -> None:

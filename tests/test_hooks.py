@@ -384,8 +384,9 @@ def test_the_dry_run_starts_no_hook(machine: Machine) -> None:
         "CatchUp Off",
         f"After {note} not due",
         "</Directory>",
+        f"<SubversionDir /nonexistent/a>\nOnError {note}\n</SubversionDir>",
     )
-    assert machine.run("-t") == Exit.DONE
+    assert machine.run("-t") == Exit.FAILED
     assert f"Before of the run: {note} top\n" in machine.out
     assert f"After of Directory{machine.daily.path}/a: {note} 'with a blank'\n" in machine.out
     assert "not due" not in machine.out.partition("Hooks")[2]
@@ -407,18 +408,17 @@ def test_hooks_of_parallel_jobs_run_at_once(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("parallel", [1, 2])
-@pytest.mark.parametrize("where", ["run", "job"])
+@pytest.mark.parametrize("where", ["run", "job", "after"])
 def test_an_interruption_kills_a_hook(machine: Machine, where: str, parallel: int) -> None:
-    """Ctrl-C ends a hook at work with all that it started, starts no other, and nothing was dumped."""
+    """Ctrl-C ends a hook at work with all that it started, and starts no other; what was done before stays."""
     pid = machine.daily.path / "pid"
     source = machine.tree("a")
     note = machine.note("$S3NAP_HOOK")
-    lines = [f"Before {machine.hook(f'sleep 300 & echo $! > {pid}.new; mv {pid}.new {pid}; wait')}"]
+    name = "After" if where == "after" else "Before"
+    lines = [f"{name} {machine.hook(f'sleep 300 & echo $! > {pid}.new; mv {pid}.new {pid}; wait')}"]
     lines += [f"{name} {note}" for name in ("After", "OnError")]
-    inner = lines if where == "job" else []
-    machine.write(
-        f"Parallel {parallel}", *([] if inner else lines), f"<Directory {source}>", *inner, "</Directory>",
-    )  # fmt: skip
+    outer, inner = (lines, []) if where == "run" else ([], lines)
+    machine.write(f"Parallel {parallel}", *outer, f"<Directory {source}>", *inner, "</Directory>")
     process = subprocess.Popen(
         [sys.executable, "-m", "s3nap", "-c", str(machine.daily.conf)],
         stderr=subprocess.PIPE,
@@ -437,4 +437,4 @@ def test_an_interruption_kills_a_hook(machine: Machine, where: str, parallel: in
         time.sleep(0.01)
     assert not _alive(pid)
     assert machine.said == []
-    assert machine.stored(f"Directory{source}") == 0
+    assert machine.stored(f"Directory{source}") == (where == "after")

@@ -22,6 +22,8 @@ KEY = "0f0e0d0c-secret-key"
 FAILS = '<Command broken>\nDump sh -c "exit 3"\n</Command>'
 WARNS = "<Command x>\nDump echo x\nAfter false\n</Command>"
 
+LEVELS = {"TRACE", "DEBUG", "INFO", "WARNING"}
+
 Run = Callable[..., int]
 
 
@@ -155,6 +157,7 @@ def test_notices_that_fail_change_nothing(run: Run, web: Web, capsys: pytest.Cap
     assert "Ping http://127.0.0.1/*** start: HTTP Error 500" in said
     assert "Ping http://127.0.0.1/*** success: HTTP Error 500" in said
     assert said.count("the notice to json://*** did not go out: ") == 2
+    assert "did not go out: A Connection error occurred sending JSON notification to 127.0.0.1." in said
     assert "the notice to nosuch://*** did not go out: apprise does not know what that is" in said
     assert KEY not in said
 
@@ -224,6 +227,7 @@ def test_urls_reach_no_output(world: World, web: Web, tmp_path: Path) -> None:
             done = s3nap(*words, "-c", world.conf)
             assert done.returncode == 0, done.stderr
             shown += done.stdout + done.stderr
+            assert {line.split()[0] for line in done.stderr.splitlines()} <= LEVELS  # nobody speaks beside the log
     assert KEY in " ".join(told(web))
     assert "json://***" in shown
     assert "http://127.0.0.1/***" in shown
