@@ -44,8 +44,7 @@ def logging(conf: Conf | None, options: dict[str, Any], *, quiet: bool = False) 
         setup.close()
 
 
-def today(day: str | None) -> date:
-    """Return the day that is meant; None is the local calendar's."""
+def _today(day: str | None) -> date:
     return local_day(day) if day else datetime.now().astimezone().date()
 
 
@@ -63,19 +62,34 @@ def load(confs: Sequence[Path]) -> list[Conf]:
     return loaded
 
 
+def chosen(confs: Sequence[Conf], wanted: str) -> list[Job]:
+    """Return the jobs that a word means: by name, source, or kind if it is the only one; one of a SubversionDir, too.
+
+    Raises NothingMatchesError, saying what there is, if none is meant.
+    """
+    known = [job for conf in confs for job in conf.jobs]
+    each = {(job.name, job.origin): job for job in (*known, *(job for conf in confs for job in expanded(conf.jobs)))}
+    matching = [job for job in each.values() if wanted in {job.name, readable(job.name), job.source}]
+    alone = [job for job in each.values() if job.kind == wanted]
+    matching = matching or (alone if len({job.name for job in alone}) == 1 else [])
+    if not matching:
+        raise NothingMatchesError(f"no job {wanted}; the conf has: {', '.join(readable(job.name) for job in known)}")
+    return matching
+
+
 def plan(*, confs: Sequence[Path], start: str | None, days: int, as_json: bool, **options: Any) -> int:  # noqa: ANN401
     """Print the calendar."""
     from s3nap.forecast import forecast  # noqa: PLC0415 - needed by this command only
 
-    now = today(None)
-    first = today(start)
+    today = _today(None)
+    first = _today(start)
     for path in confs:
         conf = config.load(path, on_this_host=False)
         jobs = expanded(conf.jobs)
         with logging(conf, options):
-            archives = _known(conf, jobs, min(first, now))
+            archives = _known(conf, jobs, min(first, today))
         machine = access.machine(conf)
-        made = forecast(jobs, archives, start=first, days=days, machine=machine, today=now)
+        made = forecast(jobs, archives, start=first, days=days, machine=machine, today=today)
         click.echo(report.plan_json(made) if as_json else report.plan_text(made))
     return Exit.DONE
 
@@ -130,9 +144,9 @@ def list_archives(
 
 def _listed(place: Place, job: str | None) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the records of a host's archives, and what could not be taken for one."""
-    now = today(None)
+    today = _today(None)
     known = [access.find_job(place, job)] if job else list(place.catalog.all_jobs().values())
-    verdicts = [(each, place.verdict(each, now)) for each in known]
+    verdicts = [(each, place.verdict(each, today)) for each in known]
     records = [
         report.archive_record(archive, verdict, retired_job=place.retired(archive))
         for each, verdict in verdicts

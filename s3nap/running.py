@@ -12,17 +12,15 @@ import click
 from loguru import logger
 
 from s3nap import access, commands, report
-from s3nap.errors import ConfError, Exit, NothingMatchesError, S3napError
-from s3nap.job import Conf
+from s3nap.errors import ConfError, Exit, S3napError
 from s3nap.logs import LogSetup, mask
 from s3nap.logtail import tail
-from s3nap.names import readable
 from s3nap.priority import yield_to_others
 from s3nap.progress import on_terminal
 from s3nap.results import ConfResult, worst
 from s3nap.runreport import Report
-from s3nap.sources.table import expanded
 from s3nap.telling import Telling
+from s3nap.when import local_day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +52,8 @@ def run(  # noqa: PLR0913 - what the command line says
     try:
         loaded = commands.load(confs)
         wanted = _Wanted(
-            day=commands.today(day),
-            only=_chosen(loaded, jobs),
+            day=local_day(day) if day else datetime.now().astimezone().date(),
+            only=[job.name for each in jobs for job in commands.chosen(loaded, each)],
             dry=dry,
             force=options["force"],
             full=full,
@@ -78,23 +76,6 @@ def run(  # noqa: PLR0913 - what the command line says
         if written is not None:
             status = written.write(status, runs, errors)
     return status
-
-
-def _chosen(confs: Sequence[Conf], jobs: Sequence[str]) -> list[str]:
-    """Return the names of the jobs that were asked for, by name or by source; one of a SubversionDir, too."""
-    if not jobs:
-        return []
-    known = [job for conf in confs for job in conf.jobs]
-    each = {job.name: job for job in (*known, *(job for conf in confs for job in expanded(conf.jobs)))}
-    chosen: list[str] = []
-    for wanted in jobs:
-        matching = [job.name for job in each.values() if wanted in {job.name, readable(job.name), job.source}]
-        alone = [job.name for job in each.values() if job.kind == wanted]
-        matching = matching or (alone if len(alone) == 1 else [])
-        if not matching:
-            raise NothingMatchesError(f"no job {wanted}; the conf has: {', '.join(job.name for job in known)}")
-        chosen += matching
-    return chosen
 
 
 def _whole(run: ConfResult, setup: LogSetup, wanted: _Wanted) -> None:
