@@ -63,6 +63,7 @@ class Run:
         self._diffdir = DiffDir.of(conf, storage.url, writable=not dry)
         self._own_paths = _own_paths(conf, storage, options.log_file)
         self._hooks = Hooks(conf, day=options.day, log_file=options.log_file)
+        self._tasks: dict[str, Task] = {}  # what was to be done, also by what failed
         self.ended: list[Result] = []
         self._envelope = open_envelope(conf)
         self.warnings = [*self._envelope.warnings, *_missing_programs(conf)]
@@ -179,6 +180,7 @@ class Run:
         state = self._diffdir.job(job.name)
         with state.lock():
             result = judged(job, lambda: self._decided(job, state, hooks))
+            result.task = result.task or self._tasks.get(job.name)
             hooks.conclude(result)
             return result
 
@@ -186,7 +188,7 @@ class Run:
         repair(self._setting.catalog, state)
         known = self._setting.catalog.job(job.name, state.manifests, keep_copies=True)
         source = make_source(job, self._own_paths)
-        task = self._decide(job, known, state, source)
+        task = self._tasks[job.name] = self._decide(job, known, state, source)
         for note in task.notes:
             logger.info("{}: {}", job.name, note)
         doubts = self._doubts(task, known)
@@ -196,7 +198,7 @@ class Run:
             return warned(Result(job=job, task=task, outcome="skipped", message=skip), doubts)
         if job["Before"]:  # what is there may only now be what is to be backed up
             source = make_source(job, self._own_paths)
-            task = self._decide(job, known, state, source)
+            task = self._tasks[job.name] = self._decide(job, known, state, source)
         return self._made(task, source, state, known, doubts)
 
     def _made(self, task: Task, source: Source, state: JobState, known: JobCatalog, doubts: Sequence[str]) -> Result:

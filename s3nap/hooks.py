@@ -197,7 +197,7 @@ def _lines(said: IO[bytes]) -> list[str]:
 
 def _called(ended: Ended, hook: Hook) -> str:
     """Name the program, or what was given to the shell."""
-    return " ".join(hook.words) if hook.by_shell else ended.name
+    return str(hook) if hook.by_shell else ended.name
 
 
 def _reason(ended: Ended) -> str:

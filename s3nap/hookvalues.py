@@ -22,7 +22,7 @@ class Hook(NamedTuple):
     by_shell: bool = False
 
     def __str__(self) -> str:
-        return shlex.join(self.words)
+        return " ".join(self.words) if self.by_shell else shlex.join(self.words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ def _below(url: str, word: str) -> str:
 
 def _ask(url: str, body: bytes) -> str:
     from http.client import HTTPException  # noqa: PLC0415 - start-up time: few confs have a Ping
+    from urllib.error import HTTPError, URLError  # noqa: PLC0415 - as above
     from urllib.request import Request, urlopen  # noqa: PLC0415 - as above
 
     headers = {"User-Agent": f"s3nap/{__version__}", "Content-Type": "text/plain; charset=utf-8"}
@@ -37,6 +38,10 @@ def _ask(url: str, body: bytes) -> str:
     try:
         with urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 - as above
             answer.read(1)
+    except HTTPError as error:
+        return f"the answer is {error.code} {error.reason}"
+    except URLError as error:
+        return str(error.reason)
     except (HTTPException, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     return ""

@@ -161,4 +161,4 @@ def _summary(run: ConfResult, *, dry: bool) -> None:
     click.echo(report.tasks_text(run.results, run.conf["Host"]), nl=False)
     hooks = outline(run.conf, run.results)
     if hooks:
-        click.echo("\n".join(["", "Hooks, none of which was run:", *(f"  {line}" for line in hooks)]))
+        click.echo("\n".join(["Hooks, none of which was run:", *(f"  {line}" for line in hooks)]))

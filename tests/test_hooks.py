@@ -166,7 +166,7 @@ def test_a_before_that_fails_fails_its_job_alone(machine: Machine) -> None:
     a, b = machine.tree("a"), machine.tree("b")
     machine.write(
         "<Cycle x>",
-        f"OnError {machine.note('$S3NAP_HOOK $S3NAP_SOURCE $S3NAP_RESULT $S3NAP_STATUS $S3NAP_MESSAGE')}",
+        f"OnError {machine.note('$S3NAP_HOOK $S3NAP_SOURCE $S3NAP_TYPE $S3NAP_RESULT $S3NAP_STATUS $S3NAP_MESSAGE')}",
         f"After {machine.note('$S3NAP_HOOK $S3NAP_SOURCE')}",
         f"Directory {a}",
         f"<Directory {b}>",
@@ -178,7 +178,9 @@ def test_a_before_that_fails_fails_its_job_alone(machine: Machine) -> None:
     assert machine.run() == Exit.FAILED
     first, second = machine.said
     assert first == f"After {a}"
-    assert second.startswith(f"OnError {b} failed 1 Before failed, so nothing was done: hook-2 ended with status 4")
+    assert second.startswith(
+        f"OnError {b} FULL failed 1 Before failed, so nothing was done: hook-2 ended with status 4"
+    )
     assert second.endswith("(no such disk)")
     assert "FAILED: Before failed" in machine.out.replace("\n", " ")
     assert (machine.stored(f"x/Directory{a}"), machine.stored(f"x/Directory{b}")) == (1, 0)

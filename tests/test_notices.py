@@ -154,8 +154,8 @@ def test_notices_that_fail_change_nothing(run: Run, web: Web, capsys: pytest.Cap
     ]
     assert run(lines) == 0
     said = capsys.readouterr().err
-    assert "Ping http://127.0.0.1/*** start: HTTP Error 500" in said
-    assert "Ping http://127.0.0.1/*** success: HTTP Error 500" in said
+    assert "Ping http://127.0.0.1/*** start: the answer is 500" in said
+    assert "Ping http://127.0.0.1/*** success: the answer is 500" in said
     assert said.count("the notice to json://*** did not go out: ") == 2
     assert "did not go out: A Connection error occurred sending JSON notification to 127.0.0.1." in said
     assert "the notice to nosuch://*** did not go out: apprise does not know what that is" in said

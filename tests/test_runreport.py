@@ -79,6 +79,7 @@ def test_a_report_tells_of_trouble(world: World, report: Report) -> None:
     assert (status, data["status"], data["confs"][0]["result"]) == (1, 1, "failed")
     assert jobs["Command/a"]["error"] == "sh ended with status 3: no such host"
     assert (jobs["Command/a"]["status"], jobs["Command/a"]["run"]) == (1, None)
+    assert (jobs["Command/a"]["slot"], jobs["Command/a"]["type"]) == (jobs["Command/b"]["slot"], "FULL")
     assert jobs["Command/b"]["warnings"] == ["After failed: false ended with status 1"]
     assert (jobs["Command/b"]["status"], jobs["Command/b"]["result"]) == (3, "done")
 
