@@ -156,12 +156,12 @@ def generate() -> int:
 
 
 def _run(names: Sequence[str], jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401
-    from s3nap import commands  # noqa: PLC0415
+    from s3nap import running  # noqa: PLC0415
 
     confs = (*chosen.pop("confs"), *map(_named, names))
     if not confs:
         raise click.UsageError("give a configuration: s3nap -c CONF, or s3nap NAME for /etc/s3nap/NAME.conf")
-    return commands.run(confs=confs, jobs=jobs, **chosen)
+    return running.run(confs=confs, jobs=jobs, **chosen)
 
 
 def _named(name: str) -> Path:
