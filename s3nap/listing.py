@@ -86,7 +86,7 @@ def _found(place: Place, job: str | None, today: date, *, name: bool) -> _Found:
         if made:
             title = f"{place.host}: {readable(each.job)}" if name else readable(each.job)
             strips.append(strip(title, made, today, _awaited(place, each, today)))
-    doubts = [doubt for each in known for doubt in (*each.unreadable, *each.ignored, *place.breaks(each))]
+    doubts = [doubt for each in known for doubt in (*each.doubts, *place.breaks(each))]
     return _Found(records=records, strips=strips, doubts=doubts)
 
 

@@ -66,6 +66,6 @@ def _known(conf: Conf, jobs: Sequence[Job], before: date) -> dict[str, Sequence[
             "{}: planned as if all had gone well so far, for the storage does not answer: {}", conf.file, error
         )
         return {}
-    for doubt in (doubt for each in known.values() for doubt in (*each.unreadable, *each.ignored)):
+    for doubt in (doubt for each in known.values() for doubt in each.doubts):
         logger.warning("{}", doubt)
     return {name: [item for item in each.archives if item.manifest.day <= before] for name, each in known.items()}

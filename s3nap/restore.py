@@ -67,9 +67,7 @@ def restore_tree(  # noqa: PLR0913 - what a person says on the command line
         tree.close()
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if wrong:
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise VerificationError(f"restored, but not as it was: {'; '.join(wrong[:_SHOWN])}{more}")
+    refuse_differences(wrong)
     return result
 
 
@@ -114,6 +112,13 @@ def saying_how_to_go_on(stream: str) -> Iterator[None]:
 def _stream(reader: Reader, level: Opened, progress: Callable[[int], None]) -> Iterator[Data]:
     with saying_how_to_go_on(level.manifest.stream):
         yield from reader.stream(level, progress)
+
+
+def refuse_differences(wrong: Sequence[str]) -> None:
+    """Raise VerificationError if anything is ``wrong`` with a restored tree, naming some of it."""
+    if wrong:
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise VerificationError(f"restored, but not as it was: {'; '.join(wrong[:_SHOWN])}{more}")
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:

@@ -31,8 +31,8 @@ S3NAP = """\
 #!{python}
 import sys
 from pathlib import Path
-from s3nap import cli
-cli._CONF_FOLDERS = (Path("{confs}"),)
+from s3nap import cli, namedconfs
+namedconfs.FOLDERS = (Path("{confs}"),)
 sys.argv[1:1] = ["--date", "{day}"]
 cli.main()
 """
