@@ -189,8 +189,10 @@ def _status(args: Sequence[str]) -> int:
         click.echo("s3nap: interrupted; what was committed stays, the next run removes what was not", err=True)
         return Exit.INTERRUPTED
     except ConfError as error:
-        for fault in error.faults:
-            click.echo(fault, err=True)
+        from s3nap import carets  # noqa: PLC0415
+
+        for line in carets.lines(error):
+            click.echo(line, err=True)
         return error.status
     except S3napError as error:
         click.echo(f"s3nap: {error}", err=True)

@@ -53,14 +53,14 @@ def _today(day: str | None) -> date:
 def _load(confs: Sequence[Path]) -> list[Conf]:
     """Load all confs; one ConfError has the faults of all of them."""
     loaded: list[Conf] = []
-    faults: list[str] = []
+    errors: list[ConfError] = []
     for path in confs:
         try:
             loaded.append(config.load(path))
         except ConfError as error:
-            faults += error.faults
-    if faults:
-        raise ConfError(faults)
+            errors.append(error)
+    if errors:
+        raise ConfError.of(errors)
     return loaded
 
 

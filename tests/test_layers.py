@@ -136,6 +136,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "browser",
             "browsing",
             "checking",
+            "carets",
             "cli",
             "commands",
             "deleting",
