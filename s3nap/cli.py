@@ -137,8 +137,14 @@ def show(**chosen: Any) -> int:  # noqa: ANN401
 
 
 @config.command()
-def generate() -> int:
+@click.option("--detect", is_flag=True, help="Name what could be backed up on this machine.")
+@options.machine_root
+def generate(*, detect: bool, root: Path) -> int:
     """Print a commented conf to start from."""
+    if detect:
+        from s3nap.detected import print_conf  # noqa: PLC0415
+
+        return print_conf(root)
     from s3nap.conftext import generate as text  # noqa: PLC0415
 
     click.echo(text(), nl=False)

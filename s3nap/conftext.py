@@ -48,8 +48,11 @@ def describe(conf: Conf, job: str | None = None) -> list[dict[str, object]]:
     ]
 
 
-def generate() -> str:
-    """Return a commented conf of every directive; it loads as soon as DiffDir and Bucket are right."""
+def generate(blocks: str = _BLOCKS, keys: str = "") -> str:
+    """Return a commented conf of every directive; it loads as soon as DiffDir and Bucket are right.
+
+    ``blocks`` are what it backs up; ``keys``, comments about the keys there are, follow GpgRecipient.
+    """
     parts = ["# A configuration of s3nap. Lines that begin with # are comments; the values after them are examples.\n"]
     for title, scope in (
         ("For everything; at the top level only.", Scope.TOP),
@@ -57,8 +60,9 @@ def generate() -> str:
         ("Sources; at the top level or in a Cycle. Each may also be a block: <Directory /path>.", Scope.SOURCE),
     ):
         parts.append(f"# --- {title} ---\n")
-        parts += [_example(spec) for spec in TABLE.values() if spec.scope is scope]
-    return "\n".join([*parts, _BLOCKS])
+        specs = (spec for spec in TABLE.values() if spec.scope is scope)
+        parts += [_example(spec) + (keys if spec.name == "GpgRecipient" else "") for spec in specs]
+    return "\n".join([*parts, blocks])
 
 
 def reference() -> str:

@@ -71,9 +71,9 @@ def whole(raw: str) -> str:
     return raw.replace(r"\#", "#")
 
 
-def quoted(word: str) -> str:
-    """Return the text that ``split`` takes for this one word; ValueError if no text can be that."""
-    if not word or _IMPOSSIBLE.search(word):
+def quoted(word: str, *, block: bool = False) -> str:
+    """Return the text that ``split``, or for a ``block`` ``whole``, takes for this one word; ValueError if none is."""
+    if not word or _IMPOSSIBLE.search(word) or (block and ">" in word):
         raise ValueError(f"{word!r} cannot stand in a conf")
     if _BARE.fullmatch(word):
         return word
