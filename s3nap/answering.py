@@ -24,9 +24,6 @@ SECONDS = 5
 """How long a server may take for one answer."""
 
 MYSQL, POSTGRESQL = "MySQL", "PostgreSQL"
-ACCOUNTS = "mysql"
-"""The database of MySQL that holds the accounts."""
-
 _MOST = 8  # sockets of a kind that are asked
 _SYSTEM_USERS = 1000  # below this id no person is
 _MYSQL_SOCKETS = (
@@ -34,9 +31,8 @@ _MYSQL_SOCKETS = (
     *("tmp/mysql.sock", "tmp/mysqld.sock"),
 )
 _POSTGRESQL_SOCKETS = ("run/postgresql/.s.PGSQL.*", "var/run/postgresql/.s.PGSQL.*", "tmp/.s.PGSQL.*")
-_TEMPLATE = "template1"
 _ASK_MYSQL = """\
-SELECT 'server', CONCAT_WS(' ', HEX(@@hostname), HEX(@@port), HEX(@@datadir), HEX(@@socket), HEX(VERSION()))
+SELECT 'server', CONCAT_WS(' ', HEX(@@hostname), HEX(CONCAT(@@port)), HEX(@@datadir), HEX(@@socket), HEX(VERSION()))
 UNION ALL SELECT 'database', HEX(schema_name) FROM information_schema.schemata"""
 _ASK_POSTGRESQL = """\
 SELECT pg_postmaster_start_time()::text, current_setting('port'), current_setting('server_version'),
@@ -157,7 +153,7 @@ def _mysql_facts(client: mysql.Client) -> Facts:
     if len(identity) != 5:
         raise ProgramError("the server does not say who it is")
     *who, own, version = identity
-    databases = tuple(sorted(name for name in names if name not in mysql.SYSTEM - {ACCOUNTS}))
+    databases = tuple(sorted(name for name in names if name not in mysql.SYSTEM))
     return Facts(identity=(*who, own), version=version, databases=databases, data=who[2].rstrip("/"), socket=own)
 
 
@@ -182,8 +178,11 @@ def _postgresql(path: Path, root: Path) -> Server:
 
 def _postgresql_facts(client: postgresql.Client) -> Facts:
     ((started, port, version, data),) = client.ask_server(_ASK_POSTGRESQL)
-    names = tuple(each.name for each in client.databases() if each.open and each.name != _TEMPLATE)
-    return Facts(identity=(started, port, version), version=version, databases=names, data=_text(data))
+    own, template = postgresql.MAINTENANCE
+    names = [each.name for each in client.databases() if each.open and each.name != template]
+    if own in names and not client.count(own)["tables"]:  # every server has it, few put anything into it
+        names.remove(own)
+    return Facts(identity=(started, port, version), version=version, databases=tuple(names), data=_text(data))
 
 
 def _text(digits: str) -> str:

@@ -126,14 +126,14 @@ def validate(**chosen: Any) -> int:  # noqa: ANN401
 
 
 @config.command()
-@click.option("--job", help="Only this job.")
+@click.option("--job", help="Only this job, by its name or its source.")
 @options.as_json
 @options.common
 def show(**chosen: Any) -> int:  # noqa: ANN401
     """Print the effective values of every job, and where each came from."""
-    from s3nap import commands  # noqa: PLC0415
+    from s3nap import confshow  # noqa: PLC0415
 
-    return commands.show(**with_confs(chosen))
+    return confshow.show(**with_confs(chosen))
 
 
 @config.command()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from loguru import logger
 
-from s3nap import access, config, conftext, logs, report
+from s3nap import access, config, logs, report
 from s3nap.access import Place
 from s3nap.catalog import Catalog
 from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, S3napError, UsageError, VerificationError
@@ -50,13 +50,13 @@ def _today(day: str | None) -> date:
     return local_day(day) if day else datetime.now().astimezone().date()
 
 
-def _load(confs: Sequence[Path]) -> list[Conf]:
+def load_all(confs: Sequence[Path], *, on_this_host: bool = True) -> list[Conf]:
     """Load all confs; one ConfError has the faults of all of them."""
     loaded: list[Conf] = []
     errors: list[ConfError] = []
     for path in confs:
         try:
-            loaded.append(config.load(path))
+            loaded.append(config.load(path, on_this_host=on_this_host))
         except ConfError as error:
             errors.append(error)
     if errors:
@@ -66,9 +66,9 @@ def _load(confs: Sequence[Path]) -> list[Conf]:
 
 def run(*, confs: Sequence[Path], jobs: Sequence[str], dry: bool, day: str | None, **options: Any) -> int:  # noqa: ANN401
     """Do the daily run, or with ``dry`` say what it would do; confs one after the other."""
-    loaded = _load(confs)
+    loaded = load_all(confs)
     today = _today(day)
-    only = _chosen(loaded, jobs)
+    only = [job.name for wanted in jobs for job in chosen(loaded, wanted)]
     statuses: list[Exit] = []
     for conf in loaded:
         with logging(conf, options, quiet=dry) as setup:
@@ -80,21 +80,19 @@ def run(*, confs: Sequence[Path], jobs: Sequence[str], dry: bool, day: str | Non
     return worst(statuses)
 
 
-def _chosen(confs: Sequence[Conf], jobs: Sequence[str]) -> list[str]:
-    """Return the names of the jobs that were asked for, by name or by source; one of a SubversionDir, too."""
-    if not jobs:
-        return []
+def chosen(confs: Sequence[Conf], wanted: str) -> list[Job]:
+    """Return the jobs that a word means: by name, source, or kind if it is the only one; one of a SubversionDir, too.
+
+    Raises NothingMatchesError, saying what there is, if none is meant.
+    """
     known = [job for conf in confs for job in conf.jobs]
-    each = {job.name: job for job in (*known, *(job for conf in confs for job in expanded(conf.jobs)))}
-    chosen: list[str] = []
-    for wanted in jobs:
-        matching = [job.name for job in each.values() if wanted in {job.name, readable(job.name), job.source}]
-        alone = [job.name for job in each.values() if job.kind == wanted]
-        matching = matching or (alone if len(alone) == 1 else [])
-        if not matching:
-            raise NothingMatchesError(f"no job {wanted}; the conf has: {', '.join(job.name for job in known)}")
-        chosen += matching
-    return chosen
+    each = {(job.name, job.origin): job for job in (*known, *(job for conf in confs for job in expanded(conf.jobs)))}
+    matching = [job for job in each.values() if wanted in {job.name, readable(job.name), job.source}]
+    alone = [job for job in each.values() if job.kind == wanted]
+    matching = matching or (alone if len({job.name for job in alone}) == 1 else [])
+    if not matching:
+        raise NothingMatchesError(f"no job {wanted}; the conf has: {', '.join(readable(job.name) for job in known)}")
+    return matching
 
 
 def _run_conf(  # noqa: PLR0913 - what the command line says
@@ -265,15 +263,6 @@ def mark(name: str, *, confs: Sequence[Path], job: str, at: str, **options: Any)
 
 def validate(*, confs: Sequence[Path], **_: Any) -> int:  # noqa: ANN401
     """Check confs."""
-    for conf in _load(confs):
+    for conf in load_all(confs):
         click.echo(f"{conf.file}: is right; {len(conf.jobs)} jobs")
-    return Exit.DONE
-
-
-def show(*, confs: Sequence[Path], job: str | None, as_json: bool, **_: Any) -> int:  # noqa: ANN401
-    """Print effective values."""
-    records = [record for path in confs for record in conftext.describe(config.load(path, on_this_host=False), job)]
-    if not records:
-        raise NothingMatchesError(f"no job {job}")
-    click.echo(report.document(records) if as_json else report.settings_text(records), nl=as_json)
     return Exit.DONE

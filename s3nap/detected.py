@@ -11,6 +11,7 @@ import click
 
 from s3nap import conftext, inventory
 from s3nap.answering import MYSQL, Server
+from s3nap.commands import logging
 from s3nap.confwords import quoted
 from s3nap.errors import Exit, S3napError
 from s3nap.glance import Glance
@@ -62,7 +63,8 @@ class Entry:
 
 def print_conf(root: Path) -> int:
     """Print the conf of a machine."""
-    text = conftext.generate(blocks(inventory.take(root)), _keys())
+    with logging(None, {"quiet": True, "verbose": False, "debug": False}):
+        text = conftext.generate(blocks(inventory.take(root)), _keys())
     click.echo(text.encode("utf-8", "surrogateescape"), nl=False)  # names are bytes
     return Exit.DONE
 
@@ -129,9 +131,10 @@ def _entries(found: Inventory) -> Iterator[Entry]:
 
 def _directories(found: Inventory) -> Iterator[Entry]:
     outer: list[Folder] = []
-    data = {server.facts.data: server for server in found.servers if server.facts is not None and server.facts.data}
+    data = [server.facts.data for server in found.servers if server.facts is not None and server.facts.data]
+    cold = [folder.path for folder in found.cold]
     for folder in sorted(found.folders, key=lambda each: len(PurePosixPath(each.path).parts)):
-        if any(within(folder.path, each.path) for each in outer) or folder.path in data:
+        if any(within(folder.path, each.path) for each in outer) or folder.path in {*data, *cold}:
             continue
         outer.append(folder)
     for folder in found.folders:

@@ -81,12 +81,16 @@ _REMADE = frozenset({"PackageKit", "command-not-found", "dnf", "rpm", "swcatalog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
-    """A folder that holds files, and why it counts; ``mount`` where a file system is mounted there."""
+    """A folder that holds files, and why it counts.
+
+    ``mount`` where a file system is mounted there; ``kind`` of the server whose data it holds, if it is for that.
+    """
 
     path: str
     about: str
     seen: Glance
     mount: Mount | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +164,7 @@ def _cold(root: Path, servers: Sequence[Server], never: Collection[str]) -> Iter
     listening = {server.kind for server in servers}
     for path, kind in _DATA.items():
         if kind not in listening and (seen := look(root / path.lstrip("/"), never)).files:
-            yield Folder(path=path, about=f"data of {kind}, but no server answers", seen=seen)
+            yield Folder(path=path, about=f"data of {kind}, but no server answers", seen=seen, kind=kind)
 
 
 def _repositories(root: Path, never: Collection[str]) -> tuple[list[Repository], bool]:
