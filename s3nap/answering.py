@@ -55,11 +55,13 @@ class Facts:
 class Server:
     """A server behind a socket. ``source`` and ``settings`` are what a conf would say of all its databases.
 
+    ``real`` is the socket's path without links, on the machine that looks.
     ``problem``: why nothing is known of it; then there are no ``facts``.
     """
 
     kind: str
     socket: str
+    real: str = ""
     source: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     facts: Facts | None = None
@@ -121,7 +123,7 @@ def _shown(path: Path, root: Path) -> str:
 
 
 def _mysql(path: Path, root: Path) -> Server:
-    server = Server(kind=MYSQL, socket=_shown(path, root), problem=_foreign(path))
+    server = Server(kind=MYSQL, socket=_shown(path, root), real=os.path.realpath(path), problem=_foreign(path))
     if server.problem:
         return server
     # a server must not be able to ask for files
@@ -158,7 +160,7 @@ def _mysql_facts(client: mysql.Client) -> Facts:
 
 
 def _postgresql(path: Path, root: Path) -> Server:
-    server = Server(kind=POSTGRESQL, socket=_shown(path, root), problem=_foreign(path))
+    server = Server(kind=POSTGRESQL, socket=_shown(path, root), real=os.path.realpath(path), problem=_foreign(path))
     if server.problem:
         return server
     port = path.name.rpartition(".")[2]

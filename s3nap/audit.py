@@ -146,9 +146,10 @@ def _is_same(server: Server, job: Job, facts: Facts) -> bool:
     if server.facts is not None:
         return server.facts.identity == facts.identity
     if server.kind == MYSQL:
-        return os.path.realpath(facts.socket) == os.path.realpath(server.socket)
+        return os.path.realpath(facts.socket) == server.real
     host = job["PostgreSQLHost"]
-    return server.socket.endswith(f".{facts.identity[1]}") and (host is None or server.socket.startswith(f"{host}/"))
+    here = host is None or os.path.realpath(host) == str(Path(server.real).parent)
+    return here and server.real.endswith(f".{facts.identity[1]}")
 
 
 def _database(job: Job) -> str | None:
