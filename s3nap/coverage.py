@@ -13,7 +13,6 @@ from s3nap.mounts import Mount, within
 from s3nap.names import readable
 from s3nap.sources.excludes import Matcher
 
-_CHILDREN = 50  # of a folder that is covered in part, so many are told
 _DEPTH = 4  # how deep folders that are excluded are searched
 _SEARCHED = 5000
 
@@ -65,13 +64,13 @@ class Coverage:
         if not any(within(base, self._real(path)) for base, _ in self._jobs):
             yield path, verdict
             return
-        entries = listing(self._at(path), Glance())[:_CHILDREN]
+        entries = listing(self._at(path), Glance())
         if any(entry.is_file(follow_symlinks=False) for entry in entries):
             yield path, Verdict(why="some of its folders are in blocks, the files beside them are in none")
         for entry in entries:
             if entry.path not in self._never and entry.is_dir(follow_symlinks=False):
                 for inner, why in self.uncovered(f"{path.rstrip('/')}/{entry.name}"):
-                    if inner == path or look(Path(self._at(inner)), self._never).files:
+                    if inner == path or look(Path(self._at(inner)), self._never).anything:
                         yield inner, why
 
     def left_out(self) -> Iterator[Left]:

@@ -26,6 +26,11 @@ class Glance:
     whole: bool = True
     closed: int = 0
 
+    @property
+    def anything(self) -> bool:
+        """May there be files? What could not be seen may hold some."""
+        return bool(self.files or self.closed or not self.whole)
+
 
 def look(folder: Path, never: Collection[str] = (), entries: int = ENTRIES) -> Glance:
     """Look at what is in a folder on its own file system, at most so many entries; ``never`` are paths not to touch."""

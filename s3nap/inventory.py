@@ -152,7 +152,7 @@ def _folders(root: Path, mounted: Sequence[Mount], never: Collection[str]) -> It
                 wanted.setdefault(f"{parent.rstrip('/')}/{entry.name}", "no folder of the system's")
     for path, about in wanted.items():
         place = root / path.lstrip("/")
-        if str(place) not in never and not place.is_symlink() and (seen := look(place, never)).files + seen.closed:
+        if str(place) not in never and not place.is_symlink() and (seen := look(place, never)).anything:
             yield Folder(path=path, about=about, seen=seen, mount=local.get(path))
 
 
@@ -163,7 +163,7 @@ def _worth_it(mount: Mount) -> bool:
 def _cold(root: Path, servers: Sequence[Server], never: Collection[str]) -> Iterator[Folder]:
     listening = {server.kind for server in servers}
     for path, kind in _DATA.items():
-        if kind not in listening and (seen := look(root / path.lstrip("/"), never)).files:
+        if kind not in listening and (seen := look(root / path.lstrip("/"), never)).anything:
             yield Folder(path=path, about=f"data of {kind}, but no server answers", seen=seen, kind=kind)
 
 
