@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from s3nap.answering import MYSQL, Facts, Server
 from s3nap.confwords import quoted
 from s3nap.coverage import Coverage
+from s3nap.glance import Glance
 from s3nap.inventory import Folder, Inventory
 from s3nap.job import Conf, Job
 from s3nap.mounts import within
@@ -29,6 +30,7 @@ class Uncovered:
     """Something found: its ``subject`` is a path, or a source as a conf names it (``MySQL shop``).
 
     ``gap``: it is not backed up; else it is only worth knowing. ``remedy``: the line that a conf lacks, if one helps.
+    ``seen``: what a short look into a folder has shown.
     """
 
     what: str
@@ -36,6 +38,7 @@ class Uncovered:
     text: str
     gap: bool = True
     remedy: str = ""
+    seen: Glance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ def audit(there: Inventory, confs: Sequence[Conf], reached: Reached, root: Path 
     ignored = _Ignored([pattern for conf in confs for pattern in conf["AuditIgnore"]])
     kept = [each for each in everything if not ignored.has(each.subject)]
     gone = [each.subject for each in everything if each.gap and each not in kept]
-    return Audit(found=sorted(kept, key=lambda each: not each.gap), ignored=gone)
+    return Audit(found=sorted(kept, key=lambda each: (not each.gap, each.subject)), ignored=gone)
 
 
 class _Ignored:
@@ -92,6 +95,7 @@ def _folders(there: Inventory, coverage: Coverage) -> Iterator[Uncovered]:
                 subject=path,
                 text=f"{folder.about if path == folder.path else f'in {folder.path}'}: {verdict.why}",
                 remedy=_line("Directory", path),
+                seen=folder.seen if path == folder.path else None,
             )
 
 
@@ -225,7 +229,8 @@ def _notes(there: Inventory, jobs: Sequence[Job], coverage: Coverage) -> Iterato
     listed = any(job.kind == "Command" for job in jobs) or coverage.verdict("/var/lib/dpkg").job is not None
     if there.packages and not listed:
         text = "which packages are installed is in no block"
-        yield Uncovered(what="packages", subject="packages", text=text, gap=False, remedy=f"Dump {there.packages}")
+        remedy = f"<Command packages> with Dump {there.packages}"
+        yield Uncovered(what="packages", subject="packages", text=text, gap=False, remedy=remedy)
     if not there.searched_all:
         text = "there were too many folders to search them all for Subversion repositories"
         yield Uncovered(what="repository", subject="repositories", text=text, gap=False)

@@ -13,6 +13,7 @@ from s3nap import answering, inventory, report
 from s3nap.audit import Audit, Uncovered
 from s3nap.audit import audit as judge
 from s3nap.commands import load_all, logging
+from s3nap.detected import seen
 from s3nap.errors import Exit
 from s3nap.logs import one_line
 
@@ -54,5 +55,6 @@ def _lines(told: Audit, *, quiet: bool) -> list[str]:
 
 def _line(each: Uncovered) -> str:
     start = f"{each.subject}: " if each.what != "excluded" else ""
+    shown = f" ({seen(each.seen)})" if each.seen is not None else ""
     remedy = f"; add: {each.remedy}" if each.remedy else ""
-    return one_line(f"{'NOT COVERED' if each.gap else 'note'}: {start}{each.text}{remedy}")
+    return one_line(f"{'NOT COVERED' if each.gap else 'note'}: {start}{each.text}{shown}{remedy}")

@@ -148,7 +148,8 @@ def test_several_confs_together(machine: Machine, tmp_path: Path, capsys: pytest
         words += ["-c", str(tmp_path / name)]
     assert cli._status(["audit", "-q", *words, "--root", str(machine.root)]) == Exit.WARNINGS
     gap, last = capsys.readouterr().out.splitlines()
-    assert gap.startswith("NOT COVERED: /srv: data of services: in no block; add: Directory /srv")
+    assert gap.startswith("NOT COVERED: /srv: data of services: in no block (1 file, 1 B, newest of ")
+    assert gap.endswith("); add: Directory /srv")
     assert last.startswith("1 not covered")
     (tmp_path / "home").write_text("DiffDir /d\nBucket b-b\nDirectory /home /srv\n")
     assert cli._status(["audit", "-q", *words, "--root", str(machine.root)]) == Exit.DONE
