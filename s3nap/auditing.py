@@ -12,7 +12,7 @@ import click
 from s3nap import answering, inventory, report
 from s3nap.audit import Audit, Uncovered
 from s3nap.audit import audit as judge
-from s3nap.commands import load_all, logging
+from s3nap.commands import load, logging
 from s3nap.detected import seen
 from s3nap.errors import Exit
 from s3nap.logs import one_line
@@ -20,7 +20,7 @@ from s3nap.logs import one_line
 
 def audit(*, confs: Sequence[Path], root: Path, as_json: bool, **options: Any) -> int:  # noqa: ANN401
     """Print what is not covered; WARNINGS if there is any."""
-    loaded = load_all(confs, on_this_host=False)
+    loaded = load(confs, on_this_host=False)
     with logging(None, options, quiet=True):
         told = judge(inventory.take(root), loaded, answering.reached, root)
     if as_json:

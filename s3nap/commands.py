@@ -50,7 +50,7 @@ def _today(day: str | None) -> date:
     return local_day(day) if day else datetime.now().astimezone().date()
 
 
-def load_all(confs: Sequence[Path], *, on_this_host: bool = True) -> list[Conf]:
+def load(confs: Sequence[Path], *, on_this_host: bool = True) -> list[Conf]:
     """Load all confs; one ConfError has the faults of all of them."""
     loaded: list[Conf] = []
     errors: list[ConfError] = []
@@ -66,7 +66,7 @@ def load_all(confs: Sequence[Path], *, on_this_host: bool = True) -> list[Conf]:
 
 def run(*, confs: Sequence[Path], jobs: Sequence[str], dry: bool, day: str | None, **options: Any) -> int:  # noqa: ANN401
     """Do the daily run, or with ``dry`` say what it would do; confs one after the other."""
-    loaded = load_all(confs)
+    loaded = load(confs)
     today = _today(day)
     only = [job.name for wanted in jobs for job in chosen(loaded, wanted)]
     statuses: list[Exit] = []
@@ -263,6 +263,6 @@ def mark(name: str, *, confs: Sequence[Path], job: str, at: str, **options: Any)
 
 def validate(*, confs: Sequence[Path], **_: Any) -> int:  # noqa: ANN401
     """Check confs."""
-    for conf in load_all(confs):
+    for conf in load(confs):
         click.echo(f"{conf.file}: is right; {len(conf.jobs)} jobs")
     return Exit.DONE

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from s3nap import conftext, report
-from s3nap.commands import chosen, load_all
+from s3nap.commands import chosen, load
 from s3nap.errors import Exit
 from s3nap.logs import one_line
 from s3nap.names import readable
@@ -20,7 +20,7 @@ _DEFAULT = "default"
 
 def show(*, confs: Sequence[Path], job: str | None, as_json: bool, **_: Any) -> int:  # noqa: ANN401
     """Print effective values, of all jobs or of those that ``job`` means."""
-    loaded = load_all(confs, on_this_host=False)
+    loaded = load(confs, on_this_host=False)
     wanted = chosen(loaded, job) if job is not None else None
     records: list[dict[str, Any]] = []
     for conf in loaded:

@@ -72,6 +72,36 @@ def test_carets_stand_under_what_is_wrong(tmp_path: Path, line: str, pointed: st
     assert excerpt.isprintable()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Notfy https://hc-ping.com/s3cret",
+        'Notify "mailto://me:s3cret@example.com?to=s3cret" x',
+        "  Ping s3cret-without-scheme",
+        "ping\ts3cret",
+        "MySQLOptions --quick -ps3cret",
+        "MySQLOptions --password=s3cret",
+        'MySQLOptions "-ps3cret"',
+        "Endpoint https://me:s3cret@example.com/path x",
+        "Exclude x \\\n https://s3cret#y",
+    ],
+)
+def test_no_secret_is_shown(tmp_path: Path, line: str) -> None:
+    """A mistake in a line with a password does not send the password by cron's mail."""
+    found = [text for text in shown(tmp_path, f"{HEAD}{line}\n".encode()) if text.startswith("    ")]
+    assert len(found) == 2
+    assert "s3cret" not in "".join(found)
+    assert "^" in found[1]
+
+
+def test_addresses_of_storages_are_no_secrets(tmp_path: Path) -> None:
+    """Of a wrong Bucket one must see what is wrong."""
+    assert shown(tmp_path, b"DiffDir /d\nDirectory /x\nBucket s3://b-b//x\n")[1:] == [
+        "    Bucket s3://b-b//x",
+        "           ^^^^^^^^^^^",
+    ]
+
+
 def test_lines_of_continued_and_included_files(tmp_path: Path) -> None:
     """The line that is shown is the one that holds the mistake, also where a statement began before it."""
     (tmp_path / "more").write_text("Directory /x\n  Brake perhaps\n")
