@@ -152,7 +152,9 @@ def _folders(root: Path, mounted: Sequence[Mount], never: Collection[str]) -> It
                 wanted.setdefault(f"{parent.rstrip('/')}/{entry.name}", "no folder of the system's")
     for path, about in wanted.items():
         place = root / path.lstrip("/")
-        if str(place) not in never and not place.is_symlink() and (seen := look(place, never)).anything:
+        if any(within(str(place), slow) for slow in never) or place.is_symlink():
+            continue
+        if (seen := look(place, never)).anything:
             yield Folder(path=path, about=about, seen=seen, mount=local.get(path))
 
 

@@ -113,6 +113,10 @@ def test_network_mounts_are_worth_a_note(machine: Machine, audit: Audit) -> None
     machine.file("/etc/x", "/mnt/nas/x")
     machine.mount("/mnt/nas", "nfs4", source="nas:/x")
     assert "nas:/x" in notes(audit("Directory /etc", status=Exit.DONE))["/mnt/nas"]
+    machine.file("/mnt/nas/cache/x", "/mnt/own/cache/x")
+    told = notes(audit("Directory /etc /mnt", "Exclude cache", status=Exit.DONE))
+    assert "/mnt/own/cache" in told["/mnt/own/cache"]
+    assert "/mnt/nas" not in str(told)
 
 
 def test_repositories_and_sqlite(machine: Machine, audit: Audit) -> None:
