@@ -152,7 +152,9 @@ def _folders(root: Path, mounted: Sequence[Mount], never: Collection[str]) -> It
                 wanted.setdefault(f"{parent.rstrip('/')}/{entry.name}", "no folder of the system's")
     for path, about in wanted.items():
         place = root / path.lstrip("/")
-        if any(within(str(place), slow) for slow in never) or place.is_symlink():
+        if any(within(str(place), slow) for slow in never):
+            continue
+        if place.is_symlink() or not place.is_dir():  # containers have files mounted over others
             continue
         if (seen := look(place, never)).anything:
             yield Folder(path=path, about=about, seen=seen, mount=local.get(path))

@@ -34,7 +34,8 @@ class Machine:
         self, path: str, kind: str = "ext4", *, source: str = "/dev/sdb1", device: str = "8:17", part: str = "/"
     ) -> None:
         """Say that something is mounted; what is there is made by ``file``."""
-        self.folder(path)
+        if not (self.root / path.lstrip("/")).exists():
+            self.folder(path)
         shown = path.replace("\\", "\\134").replace(" ", "\\040")
         self._mounts.append(f"36 35 {device} {part} {shown} rw,relatime shared:1 - {kind} {source} rw\n")
         (self.root / "proc/self/mountinfo").write_text("".join(self._mounts))
