@@ -222,6 +222,7 @@ def test_a_server_that_only_the_job_may_ask(audit: Audit, mariadb: MariaDB, tmp_
 def test_data_of_a_server_that_is_down(machine: Machine, audit: Audit) -> None:
     """A server that is stopped today has data all the same: it is asked whether anything backs them up."""
     machine.file("/etc/x", "/var/lib/postgresql/15/main/PG_VERSION")
+    machine.mount("/var/lib/postgresql")
     assert set(gaps(audit("Directory /etc"))) == {"/var/lib/postgresql"}
     assert set(notes(audit("Directory /etc", "PostgreSQL all", status=Exit.DONE))) == {"/var/lib/postgresql"}
 
