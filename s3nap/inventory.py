@@ -149,7 +149,7 @@ def _folders(root: Path, mounted: Sequence[Mount], never: Collection[str]) -> It
     for parent, own in (("/", _TOP), ("/var", _VAR)):
         for entry in listing(str(root / parent.lstrip("/")), Glance()):
             if entry.name not in own and not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
-                wanted.setdefault(f"{parent.rstrip('/')}/{entry.name}", "no folder of the system's")
+                wanted.setdefault(f"{parent.rstrip('/')}/{entry.name}", "not part of the system")
     for path, about in wanted.items():
         place = root / path.lstrip("/")
         if any(within(str(place), slow) for slow in never):
