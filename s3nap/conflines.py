@@ -58,7 +58,7 @@ class Written(NamedTuple):
     def excerpt(self, start: int, end: int) -> Excerpt:
         """Return the line of the file in which ``text[start:end]`` begins."""
         begin, line = next(part for part in reversed(self.parts) if part[0] <= start or part == self.parts[0])
-        return Excerpt(line, start - begin, max(start + 1, end) - begin)
+        return Excerpt(line, start - begin, end - begin)
 
 
 class Line(NamedTuple):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -246,3 +248,11 @@ def test_a_look_is_bounded(tmp_path: Path) -> None:
     assert look(tmp_path, entries=8).files == 2
     assert not look(tmp_path, entries=8).whole
     assert look(tmp_path, {str(tmp_path / "0")}).files == 5
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs a mount in a mount")
+def test_a_look_stays_on_its_file_system() -> None:
+    """What is mounted in a folder is no part of it: it is looked at by itself, or not at all."""
+    before = look(Path("/dev")).files
+    with tempfile.NamedTemporaryFile(dir="/dev/shm"):
+        assert look(Path("/dev")).files == before

@@ -38,6 +38,7 @@ def shown(folder: Path, text: bytes, *, on_this_host: bool = False) -> list[str]
         ('Directory /a "b c" /d', "             ^^^^^"),
         ("Compression zstd 99", "                 ^^"),
         ("Compression 99 zstd", "            ^^^^^^^"),
+        ("Directory /x /b\u00a0c", "               ^^^^"),
         ("Frequency 7 8", "          ^^^"),
         ("Bucket c", "^^^^^^"),
         ("Phase 3", "      ^"),

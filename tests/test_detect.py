@@ -64,8 +64,8 @@ def test_folders_and_mounts(machine: Machine, generate: Generate, tmp_path: Path
     machine.mount("/media disk", "xfs", device="8:19")
     machine.mount("/boot", device="8:20")
     machine.mount("/run", "tmpfs", device="0:5", source="tmpfs")
-    machine.mount("/mnt/bound", device="8:1", part="/data")
-    machine.file("/mnt/bound/f", "/hosts")
+    machine.mount("/var/lib/bound", device="8:1", part="/data")
+    machine.file("/var/lib/bound/f", "/mnt/f", "/hosts")
     machine.mount("/hosts", device="8:30", part="/containers/1/hosts")
     machine.mount("/mnt/nas", "nfs4", device="0:9", source="nas:/export")
     machine.file("/mnt/nas/f")
@@ -82,9 +82,12 @@ def test_network_mounts_in_a_folder_are_left_out(machine: Machine, generate: Gen
     """A folder is not backed up with another machine's disks in it, nor are these looked at."""
     machine.file("/home/bob/x")
     machine.mount("/home/bob/[nas]", "cifs", device="0:9", source="//nas/bob")
-    machine.file("/home/bob/[nas]/huge")
+    machine.mount("/srv", "nfs", source="nas:/srv")
+    machine.file("/home/bob/[nas]/huge", "/srv/huge")
     text = generate()
-    assert jobs(text, tmp_path)["daily/Directory/home"]["Exclude"] == (r"/home/bob/\[nas\]",)
+    found = jobs(text, tmp_path)
+    assert found.keys() == {"daily/Directory/home"}
+    assert found["daily/Directory/home"]["Exclude"] == (r"/home/bob/\[nas\]",)
     assert ": 1 file, 1 B" in about(text, "<Directory /home>")
 
 
@@ -252,7 +255,7 @@ def test_mountinfo() -> None:
         "36 35 98:0 / /a\\040b\\134 rw,noatime master:1 - ext3 /dev/root rw\n"
         "37 35 8:1 /sub /b rw shared:2 propagate_from:3 - btrfs /dev/sda rw,subvol=/sub\n"
         "38 35 0:5 / /b rw - tmpfs tmpfs rw\n"
-        "39 35 0:6 / /c rw - fuse.sshfs me@there:/ rw\n"
+        "39 35 0:6 / /c rw - fuse.sshfs me@there:/my\\040files rw\n"
         "40 35 0:7 / /d rw - fuseblk /dev/sdc1 rw\n"
         "nonsense\n41 35 0:8 / /e rw\n"
     )
@@ -263,3 +266,4 @@ def test_mountinfo() -> None:
         "/c": Nature.NETWORK,
         "/d": Nature.LOCAL,
     }
+    assert found["/c"].source == "me@there:/my files"
