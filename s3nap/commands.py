@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from loguru import logger
 
-from s3nap import access, config, conftext, logs, report
+from s3nap import access, config, logs, report
 from s3nap.access import Place
 from s3nap.catalog import Catalog
 from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, S3napError, UsageError, VerificationError
@@ -48,17 +48,17 @@ def _today(day: str | None) -> date:
     return local_day(day) if day else datetime.now().astimezone().date()
 
 
-def load(confs: Sequence[Path]) -> list[Conf]:
+def load(confs: Sequence[Path], *, on_this_host: bool = True) -> list[Conf]:
     """Load all confs; one ConfError has the faults of all of them."""
     loaded: list[Conf] = []
-    faults: list[str] = []
+    errors: list[ConfError] = []
     for path in confs:
         try:
-            loaded.append(config.load(path))
+            loaded.append(config.load(path, on_this_host=on_this_host))
         except ConfError as error:
-            faults += error.faults
-    if faults:
-        raise ConfError(faults)
+            errors.append(error)
+    if errors:
+        raise ConfError.of(errors)
     return loaded
 
 
@@ -208,13 +208,4 @@ def validate(*, confs: Sequence[Path], **_: Any) -> int:  # noqa: ANN401
         raise ConfError(wrong)
     for conf in loaded:
         click.echo(f"{conf.file}: is right; {len(conf.jobs)} jobs")
-    return Exit.DONE
-
-
-def show(*, confs: Sequence[Path], job: str | None, as_json: bool, **_: Any) -> int:  # noqa: ANN401
-    """Print effective values."""
-    records = [record for path in confs for record in conftext.describe(config.load(path, on_this_host=False), job)]
-    if not records:
-        raise NothingMatchesError(f"no job {job}")
-    click.echo(report.document(records) if as_json else report.settings_text(records), nl=as_json)
     return Exit.DONE
