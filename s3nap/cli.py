@@ -139,19 +139,25 @@ def validate(**chosen: Any) -> int:  # noqa: ANN401
 
 
 @config.command()
-@click.option("--job", help="Only this job.")
+@click.option("--job", help="Only this job, by its name or its source.")
 @options.as_json
 @options.common
 def show(**chosen: Any) -> int:  # noqa: ANN401
     """Print the effective values of every job, and where each came from."""
-    from s3nap import commands  # noqa: PLC0415
+    from s3nap import confshow  # noqa: PLC0415
 
-    return commands.show(**with_confs(chosen))
+    return confshow.show(**with_confs(chosen))
 
 
 @config.command()
-def generate() -> int:
+@click.option("--detect", is_flag=True, help="Name what could be backed up on this machine.")
+@options.machine_root
+def generate(*, detect: bool, root: Path) -> int:
     """Print a commented conf to start from."""
+    if detect:
+        from s3nap.detected import print_conf  # noqa: PLC0415
+
+        return print_conf(root)
     from s3nap.conftext import generate as text  # noqa: PLC0415
 
     click.echo(text(), nl=False)
@@ -210,8 +216,10 @@ def _status(args: Sequence[str]) -> int:
         click.echo("s3nap: interrupted; what was committed stays, the next run removes what was not", err=True)
         return Exit.INTERRUPTED
     except ConfError as error:
-        for fault in error.faults:
-            click.echo(fault, err=True)
+        from s3nap import carets  # noqa: PLC0415
+
+        for line in carets.lines(error):
+            click.echo(line, err=True)
         return error.status
     except S3napError as error:
         click.echo(f"s3nap: {error}", err=True)

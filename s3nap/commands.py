@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from s3nap import access, config, conftext, logs, report
+from s3nap import access, config, logs
 from s3nap.access import Place
 from s3nap.amounts import counted
 from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, UsageError, VerificationError
@@ -38,17 +38,17 @@ def logging(conf: Conf | None, options: dict[str, Any], *, quiet: bool = False) 
         setup.close()
 
 
-def load(confs: Sequence[Path]) -> list[Conf]:
+def load(confs: Sequence[Path], *, on_this_host: bool = True) -> list[Conf]:
     """Load all confs; one ConfError has the faults of all of them."""
     loaded: list[Conf] = []
-    faults: list[str] = []
+    errors: list[ConfError] = []
     for path in confs:
         try:
-            loaded.append(config.load(path))
+            loaded.append(config.load(path, on_this_host=on_this_host))
         except ConfError as error:
-            faults += error.faults
-    if faults:
-        raise ConfError(faults)
+            errors.append(error)
+    if errors:
+        raise ConfError.of(errors)
     return loaded
 
 
@@ -123,13 +123,4 @@ def validate(*, confs: Sequence[Path], quiet: bool, **_: Any) -> int:  # noqa: A
     for conf in loaded:
         if not quiet:
             click.echo(f"{conf.file}: is right; {counted(len(conf.jobs), 'job')}")
-    return Exit.DONE
-
-
-def show(*, confs: Sequence[Path], job: str | None, as_json: bool, **_: Any) -> int:  # noqa: ANN401
-    """Print effective values."""
-    records = [record for path in confs for record in conftext.describe(config.load(path, on_this_host=False), job)]
-    if not records:
-        raise NothingMatchesError(f"no job {job}")
-    click.echo(report.document(records) if as_json else report.settings_text(records), nl=as_json)
     return Exit.DONE

@@ -152,6 +152,13 @@ def surviving(command: Command) -> Command:
     )
 
 
+machine_root = click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
+    default="/",
+    metavar="FOLDER",
+    help="Look at the machine whose / is mounted here.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 at = click.option(
     "--at",

@@ -210,18 +210,6 @@ def document(value: object) -> str:
     return json.dumps(value, indent=1, ensure_ascii=True)
 
 
-def settings_text(records: Sequence[Mapping[str, Any]]) -> str:
-    """Draw what ``config show`` prints."""
-    blocks = []
-    for record in records:
-        rows = [
-            [name, one_line(json.dumps(setting["value"], ensure_ascii=False)), one_line(setting["origin"])]
-            for name, setting in record["settings"].items()
-        ]
-        blocks.append(f"{one_line(readable(record['job']))}\n{table(['Directive', 'Value', 'From'], rows)}")
-    return "\n".join(blocks)
-
-
 def restored_text(manifest: Manifest, target: str, written: int, seconds: float) -> str:
     """Say what a restore came to."""
     when = f"{manifest.day} ({manifest.type}, {manifest.run})"
