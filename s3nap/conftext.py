@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from s3nap.directives import INCLUDE, TABLE, Scope, Spec
+from s3nap.hookvalues import SecretUrl
 from s3nap.job import Conf, Setting
 from s3nap.priority import IoClass
 from s3nap.values import Packing
@@ -97,7 +98,7 @@ def _top(conf: Conf) -> dict[str, Setting]:
 
 def _plain(setting: Setting) -> dict[str, object]:
     value = setting.value
-    if isinstance(value, (Path, Packing, IoClass)):
+    if isinstance(value, (Path, Packing, IoClass, SecretUrl)):
         value = str(value)
     elif isinstance(value, tuple):
         value = [str(each) for each in value]  # a rate is not JSON's

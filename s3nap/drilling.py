@@ -16,7 +16,7 @@ from loguru import logger
 from s3nap import access, report
 from s3nap.access import Place
 from s3nap.catalog import JobCatalog
-from s3nap.commands import logging, only_place, worst
+from s3nap.commands import logging, only_place
 from s3nap.drill import Drill, Driller
 from s3nap.envelope import read_passphrase
 from s3nap.errors import Exit, NothingMatchesError, UsageError
@@ -25,6 +25,7 @@ from s3nap.logs import one_line
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.reader import KeySource, Reader
+from s3nap.results import worst
 
 _DID = {
     "index": "compared with its index",

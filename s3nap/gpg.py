@@ -17,7 +17,8 @@ from s3nap.storage import Data
 
 Write = Callable[[bytes], object]
 
-_QUIET = ("gpg", "--batch", "--no-tty", "--no-options")
+# one seed file for all that run at once makes each wait for the others, a quarter of a second and more at a time
+_QUIET = ("gpg", "--batch", "--no-tty", "--no-options", "--no-random-seed-file")
 _LOOPBACK = ("--pinentry-mode", "loopback", "--passphrase-fd")
 # random keys gain nothing from stretching, which costs 82 ms an object each way
 _SYMMETRIC = ("--cipher-algo", "AES256", "--compress-algo", "none", "--s2k-mode", "1", "--s2k-digest-algo", "SHA256")

@@ -18,6 +18,7 @@ from s3nap.manifest import Archive
 from s3nap.reader import Opened, Reader
 from s3nap.sources import Loader
 from s3nap.sources.tree import Tree
+from s3nap.storage import Data
 
 _SHOWN = 10
 
@@ -81,7 +82,8 @@ def restore_stream(
     result = Restored(levels=len(links))
     for level in opened:
         logger.info("loading {} of {}, chunks: {}", level.manifest.type, level.manifest.day, len(level.lines))
-        loader.level(level.manifest, _stream(reader, level, progress))
+        # loaders look into what they load, as into bytes
+        loader.level(level.manifest, map(bytes, _stream(reader, level, progress)))
         result.raw_size += level.manifest.raw_size
     return result, loader.finish(links[-1].manifest)
 
@@ -105,7 +107,7 @@ def saying_how_to_go_on(stream: str) -> Iterator[None]:
         raise VerificationError(f"{error}; {other}--at takes another day (s3nap list)") from error
 
 
-def _stream(reader: Reader, level: Opened, progress: Callable[[int], None]) -> Iterator[bytearray]:
+def _stream(reader: Reader, level: Opened, progress: Callable[[int], None]) -> Iterator[Data]:
     with saying_how_to_go_on(level.manifest.stream):
         yield from reader.stream(level, progress)
 

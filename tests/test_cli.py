@@ -20,7 +20,7 @@ from calling import Call, Said
 from keys_fixture import GpgHome
 from small_world import World, fake_program, s3nap, tree_of
 
-from s3nap import cli
+from s3nap import cli, namedconfs
 from s3nap.errors import Exit, NothingMatchesError, UsageError
 from s3nap.manifest import Archive, Type
 from s3nap.when import choose, local_day
@@ -77,7 +77,7 @@ def test_a_bare_name_is_a_conf(
     for path in folders:
         path.mkdir()
     shutil.copy(world.conf, tmp_path / file)
-    monkeypatch.setattr(cli, "_CONF_FOLDERS", folders)
+    monkeypatch.setattr(namedconfs, "FOLDERS", folders)
     shown = call("-t", "web", "--date", world.day(0))
     assert shown.status == Exit.DONE
     assert "FULL" in shown.out

@@ -502,10 +502,10 @@ def test_generated_conf_loads(tmp_path: Path) -> None:
 
 def test_examples_of_the_table_are_right(load: Load) -> None:
     """What a generated conf shows in comments is itself correct."""
-    apart = {"DiffDir", "Bucket", "GpgPassphraseFile"}
+    apart = {"DiffDir", "Bucket", "GpgPassphraseFile", "PingFile"}
     lines = [f"{name} {spec.example}" for name, spec in TABLE.items() if name not in apart]
     assert load("\n".join(lines) + "\n").jobs
-    assert load("GpgPassphraseFile /p\nDirectory /a\n").jobs
+    assert load("GpgPassphraseFile /p\nPingFile /p\nDirectory /a\n").jobs
 
 
 def test_reference_has_every_directive() -> None:
