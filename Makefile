@@ -6,14 +6,16 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint soak bench clean
+.PHONY: help demo test lint soak bench man deb clean
 
 help:
 	@echo 'make demo    a backup, a change, a backup, a restore, in a temporary folder'
 	@echo 'make test    all tests (installs the programs they need where it may)'
 	@echo 'make lint    ruff and mypy'
-	@echo 'make soak    made-up histories for S3NAP_SOAK_MINUTES (60), then thirty days of many files'
+	@echo 'make soak    made-up histories for S3NAP_SOAK_MINUTES (60), death at every step, 100,000 confs, many files'
 	@echo 'make bench   compare with other programs, and see how costs grow: writes BENCHMARKS.md (hours)'
+	@echo 'make man     the man pages, into build/man'
+	@echo 'make deb     a package for this Debian or Ubuntu, into dist'
 	@echo 'make clean   remove what these made'
 
 demo: $(VENV)/.s3nap
@@ -33,6 +35,7 @@ soak: export S3NAP_SOAK_MINUTES ?= 60
 soak: $(VENV)/.tools
 	$(BIN)/python -m pytest -n 2 -rP tests/test_state_machine.py
 	$(BIN)/python -m pytest -n 2 tests/test_failpoints.py tests/test_damage.py
+	S3NAP_FUZZ_CASES=50000 $(BIN)/python -m pytest -n 2 tests/test_conffile.py tests/test_config.py
 	S3NAP_SOAK_FILES=3000 $(BIN)/python -m pytest -n 2 tests/test_thirty_days.py
 
 bench: $(VENV)/.tools
@@ -40,8 +43,14 @@ bench: $(VENV)/.tools
 	$(BIN)/python benchmarks/compare.py --write $(COMPARE)
 	$(BIN)/python benchmarks/scale.py --write $(SCALE)
 
+man: $(VENV)/.s3nap
+	$(BIN)/python scripts/man.py build/man
+
+deb: $(VENV)/.s3nap
+	@PYTHON='$(CURDIR)/$(BIN)/python' scripts/deb.sh dist
+
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find s3nap tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: what is installed is installed again only when pyproject.toml has changed.

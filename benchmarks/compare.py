@@ -114,8 +114,9 @@ def _round(lap: Lap, chosen: list[Contender], figures: Figures) -> None:
 
 
 def _act(act: str, lap: Lap, contender: Contender, figures: Figures) -> None:
-    target = lap.stage.base / "target"
-    target.mkdir()
+    # kept till the end: ext4 looks for minutes at what was just deleted whenever it makes a file
+    target = lap.stage.base / "targets" / f"{lap.name} {act} {contender.name}".replace("/", " ")
+    target.mkdir(parents=True)
     command = contender.command(act, lap, target)
     if command is not None:
         measured = measure(command)
@@ -125,7 +126,6 @@ def _act(act: str, lap: Lap, contender: Contender, figures: Figures) -> None:
             figures.count(act, contender.name, lap.stage.counter.counted())
             if act == "restore":
                 _compare(lap, contender, target)
-    shutil.rmtree(target)
 
 
 def _compare(lap: Lap, contender: Contender, target: Path) -> None:

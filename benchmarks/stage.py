@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import boto3
+from botocore.session import Session
 from measuring import Counter
 
 BUCKET = "bench"
@@ -45,8 +46,8 @@ class Stage:
         pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", ())]
 
-    def _client(self) -> boto3.client:
-        return boto3.client("s3", endpoint_url=self.endpoint)
+    def _client(self) -> Any:  # noqa: ANN401 - made by botocore
+        return Session().create_client("s3", endpoint_url=self.endpoint)
 
 
 def rclone() -> str | None:
@@ -97,7 +98,7 @@ def _server(base: Path, folder: Path) -> Iterator[str]:
 
 
 def _wait(endpoint: str) -> None:
-    client = boto3.client("s3", endpoint_url=endpoint)
+    client = Session().create_client("s3", endpoint_url=endpoint)
     for _ in range(100):
         try:
             client.create_bucket(Bucket=BUCKET)

@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
+from loguru import logger
+
 from s3nap import config, names
 from s3nap.catalog import Catalog, JobCatalog, from_copies, hosts
 from s3nap.cycle import day_number
@@ -61,7 +63,7 @@ class Place:
     def breaks(self, known: JobCatalog) -> list[str]:
         """Say what of a job was removed or altered, as far as its archives tell of each other."""
         job = job_of(known.job, self.jobs)
-        all_read = not (known.unreadable or known.ignored)
+        all_read = not known.doubts
         return breaks(known.archives, job.cycle if job is not None else None, all_read=all_read)
 
     def retired(self, archive: Archive) -> bool:
@@ -199,19 +201,33 @@ def _shown(jobs: Iterable[str]) -> str:
     return ", ".join(names.readable(job) for job in jobs)
 
 
+def tell_doubts(known: JobCatalog) -> None:
+    """Say what of a job could not be taken for an archive."""
+    for doubt in known.doubts:
+        logger.warning("{}", doubt)
+
+
 def find_lineage(known: JobCatalog, when: str) -> list[Archive]:
-    """Return what there is of the chain of the archive that ``when`` means, whole or not, oldest first."""
+    """Return what there is of the chain of the archive that ``when`` means, whole or not, oldest first.
+
+    Says on the way what could not be taken for an archive: the one that is meant may be among that.
+    """
+    tell_doubts(known)
     return list(lineage(choose(known.archives, when, datetime.now(UTC)), known.by_run))[::-1]
 
 
 def find_chain(known: JobCatalog, when: str) -> list[Archive]:
-    """Return the chain of the archive that ``when`` means, FULL first; NothingMatchesError if none restores."""
+    """Return the chain of the archive that ``when`` means, FULL first; NothingMatchesError if none restores.
+
+    Says on the way what could not be taken for an archive, as ``find_lineage``.
+    """
+    tell_doubts(known)
     by_run = known.by_run
     whole = [archive for archive in known.archives if chain(archive, by_run) is not None]
     try:
         chosen = choose(whole, when, datetime.now(UTC))
     except NothingMatchesError as error:
-        raise NothingMatchesError("; ".join([str(error), *known.ignored])) from error
+        raise NothingMatchesError("; ".join([str(error), *known.doubts])) from error
     links = chain(chosen, by_run)
     if links is None:
         raise NothingMatchesError(f"archive {chosen.run} is not whole")

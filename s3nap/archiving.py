@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -18,18 +18,19 @@ from s3nap.copies import Copies
 from s3nap.crew import Crew
 from s3nap.dumping import deadline, spool
 from s3nap.entries import ahead
-from s3nap.envelope import Encoded, Envelope, KeysWriter
+from s3nap.envelope import Envelope, KeysWriter
 from s3nap.errors import DeniedError, StorageError
 from s3nap.liveness import chain
-from s3nap.manifest import Archive, Manifest, StoredObject, Type
+from s3nap.manifest import Archive, Manifest, Type
 from s3nap.names import SIGNATURE, ArchiveName
 from s3nap.plan import Task
-from s3nap.recipe import Level, render
+from s3nap.recipe import Level
 from s3nap.retention import retain_until
+from s3nap.sides import Sides
 from s3nap.signing import Signer
 from s3nap.sources import Dump, Outcome, Source
 from s3nap.state import JobState
-from s3nap.storage import Data, Retaining, Storage
+from s3nap.storage import Retaining, Storage
 from s3nap.succession import previous
 
 _HASH_BLOCK = 1 << 20
@@ -67,7 +68,6 @@ class Archiving:
     run: str
     started: datetime
     sent: bool = False
-    _objects: list[StoredObject] = field(default_factory=list)
 
     @property
     def at(self) -> ArchiveName:
@@ -86,7 +86,8 @@ class Archiving:
         keys = self.setting.envelope.start_keys(work / "keys.gpg")
         try:
             totals, outcome = self._read(self.source.start(inner, base, self._previous_files()), work, keys, progress)
-            self._put_files(outcome, work, keys)
+            sides = self._sides()
+            self._put_files(sides, outcome, work, keys)
             if keys is not None:
                 keys.finish()
         except BaseException:
@@ -94,7 +95,8 @@ class Archiving:
                 keys.abort()
             raise
         manifest = self._manifest(totals, outcome)
-        manifest = self._put_tables(manifest, work, encrypted=keys is not None)
+        above = [recipe_level(archive.manifest) for archive in self._ancestors()]
+        manifest = sides.put_tables(work, manifest, above, self.setting.endpoint)
         self._check_listing(manifest, work / "chunks")
         self._sign(manifest)
         self._keep_state(outcome)
@@ -163,64 +165,31 @@ class Archiving:
                 progress=progress,
             )
 
-    def _put_files(self, outcome: Outcome, work: Path, keys: KeysWriter | None) -> None:
-        """Put index, state, log and what else loading needs, each compressed and encrypted like a chunk."""
-        envelope = self.setting.envelope
+    def _sides(self) -> Sides:
         compression, level = self._compression()
+        setting = self.setting
+        return Sides(
+            storage=setting.storage,
+            envelope=setting.envelope,
+            crew=setting.crew,
+            at=self.at,
+            compression=compression,
+            level=level,
+        )
+
+    def _put_files(self, sides: Sides, outcome: Outcome, work: Path, keys: KeysWriter | None) -> None:
+        """Put index, state, log and what else loading needs; DiffDir keeps the index and the listing."""
         log = work / "log"
         log.write_text(outcome.log, encoding="utf-8", errors="surrogateescape")
         files = {"index": outcome.index, "state": outcome.state, "log": log, **outcome.extras}
-        for role, plain in files.items():
-            if plain is None:
-                continue
-            packed = work / f"{role}.packed"
-            name = role + envelope.suffix(compression)
-            with self.setting.crew.place():  # one of many jobs, each of which may have a large index
-                encoded = envelope.encode_file(plain, packed, compression, level)
-                self._put(role, name, encoded)
-                encoded.body = b""
-            if keys is not None:
-                keys.add(name, encoded)
+        there = {role: plain for role, plain in files.items() if plain is not None}
+        for role, packed in sides.put_files(there, work, keys):
             if role == "index":
-                self.state.keep(self.run, role, packed, compression.suffix)
-            else:
-                packed.unlink()
+                self.state.keep(self.run, role, packed, sides.compression.suffix)
         if outcome.listing is not None:
             packed = work / "listing.packed"
-            compression.pack(outcome.listing, packed)
-            self.state.keep(self.run, "listing", packed, compression.suffix)
-
-    def _put(self, role: str, name: str, encoded: Encoded) -> None:
-        self.setting.storage.put(self.at.data + name, encoded.body)
-        self._objects.append(StoredObject(role=role, name=name, size=len(encoded.body), sha256=encoded.sha256))
-
-    def _put_plain(self, role: str, name: str, data: Data) -> StoredObject:
-        self.setting.storage.put(self.at.data + name, data)
-        stored = StoredObject(role=role, name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
-        self._objects.append(stored)
-        return stored
-
-    def _put_tables(self, manifest: Manifest, work: Path, *, encrypted: bool) -> Manifest:
-        """Put sums, chunks, the envelope and, last, the recipe that names their hashes."""
-        sums = self._put_plain("sums", "sums", (work / "sums").read_bytes())
-        self._put_plain("chunks", "chunks", (work / "chunks").read_bytes())
-        keys = self._put_plain("keys", "keys.gpg", (work / "keys.gpg").read_bytes()) if encrypted else None
-        own = Level(
-            at=self.at, chunks=manifest.chunks, sums_sha256=sums.sha256, keys_sha256=keys.sha256 if keys else None
-        )
-        levels = [*(recipe_level(archive.manifest) for archive in self._ancestors()), own]
-        script = render(
-            levels,
-            storage=self.setting.storage.url,
-            endpoint=self.setting.endpoint,
-            stream=manifest.stream,
-            compression=manifest.compression,
-            day=manifest.day,
-        )
-        self._put_plain("recipe", "restore.sh", script.encode("utf-8", "surrogateescape"))
-        hint = f"fetch {self.setting.storage.url}/{self.at.data}restore.sh and run it with sh: it needs no s3nap"
-        stored = manifest.stored_size + sum(item.size for item in self._objects)
-        return replace(manifest, objects=tuple(self._objects), recipe=hint, stored_size=stored)
+            sides.compression.pack(outcome.listing, packed)
+            self.state.keep(self.run, "listing", packed, sides.compression.suffix)
 
     def _ancestors(self) -> list[Archive]:
         if self.task.parent is None:

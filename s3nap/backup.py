@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote
 
 from loguru import logger
@@ -21,12 +19,15 @@ from s3nap.confjob import encrypted
 from s3nap.crew import Crew, workers
 from s3nap.cycle import day_number
 from s3nap.envelope import Envelope, read_passphrase
-from s3nap.errors import Exit, RetryFullError, S3napError, SourceError, StorageError
+from s3nap.errors import RetryFullError, S3napError, SourceError, StorageError
+from s3nap.hooks import Hooks, JobHooks
 from s3nap.job import Conf, Job
+from s3nap.liveness import lineage
 from s3nap.manifest import Archive, Manifest, Type
 from s3nap.names import ArchiveName
 from s3nap.plan import Task, decide
 from s3nap.progress import Show, silent
+from s3nap.results import Result, faults, judged, warned
 from s3nap.signing import open_signer, trust_of
 from s3nap.sources import Outcome, Source
 from s3nap.sources.table import expand, make_source
@@ -48,23 +49,11 @@ class Options:
     show: Show = silent
 
 
-@dataclass(slots=True, kw_only=True)
-class Result:
-    """What became of one job: sizes in bytes, time in seconds; ``status`` as the process would end for it alone."""
-
-    job: Job
-    task: Task | None = None
-    outcome: Literal["done", "skipped", "failed", "locked", "would run"]
-    status: Exit = Exit.DONE
-    message: str = ""
-    manifest: Manifest | None = None
-    seconds: float = 0.0
-    unmatched: Sequence[str] | None = None
-    warnings: list[str] = field(default_factory=list)
-
-
 class Run:
-    """One execution for one conf. ``dry`` promises to change nothing anywhere (promise 11)."""
+    """One execution for one conf. ``dry`` promises to change nothing anywhere (promise 11).
+
+    ``ended`` has the result of every job so far, also when the run is interrupted.
+    """
 
     def __init__(self, conf: Conf, storage: Storage, options: Options, *, dry: bool = False) -> None:
         """Resolve the recipients and see that the bucket answers; raises what of that fails."""
@@ -73,6 +62,9 @@ class Run:
         self._dry = dry
         self._diffdir = DiffDir.of(conf, storage.url, writable=not dry)
         self._own_paths = _own_paths(conf, storage, options.log_file)
+        self._hooks = Hooks(conf, day=options.day, log_file=options.log_file)
+        self._tasks: dict[str, Task] = {}  # what was to be done, also by what failed
+        self.ended: list[Result] = []
         self._envelope = open_envelope(conf)
         self.warnings = [*self._envelope.warnings, *_missing_programs(conf)]
         try:
@@ -124,29 +116,25 @@ class Run:
         except S3napError as error:
             if not whole:
                 return []
-            logger.error("{}: {}", job.name, error)
-            failed = Result(job=job, outcome="failed", status=error.status, message=str(error))
-            return [lambda: failed]
+            return [partial(self._one, job, error)]
         return [partial(self._one, each) for each in jobs if whole or each.name in only]
 
-    def _one(self, job: Job) -> Result:
-        begun = time.monotonic()
+    def _one(self, job: Job, trouble: S3napError | None = None) -> Result:
+        """Run one job, or report that there was ``trouble`` before."""
+
+        def act() -> Result:
+            if trouble is not None:
+                raise trouble
+            return self._planned(job) if self._dry else self._locked(job, hooks)
+
+        hooks = JobHooks(self._hooks, job)
         with logger.contextualize(job=job.name):
-            try:
-                result = self._planned(job) if self._dry else self._locked(job)
-            except S3napError as error:
-                interruption.check()  # then that is why
-                outcome: Literal["locked", "failed"] = "locked" if error.status is Exit.LOCKED else "failed"
-                result = Result(job=job, outcome=outcome, status=error.status, message=str(error))
-                logger.error("{}: {}", job.name, error)
-            except OSError as error:
-                interruption.check()
-                message = f"{error.filename or 'DiffDir or TempDir'}: {error.strerror}"
-                result = Result(job=job, outcome="failed", status=Exit.FAILED, message=message)
-                logger.error("{}: {}", job.name, message)
+            result = judged(job, act)
+            if not self._dry:
+                hooks.conclude(result)
             for warning in result.warnings:
                 logger.warning("{}: {}", job.name, warning)
-        result.seconds = time.monotonic() - begun
+        self.ended.append(result)
         return result
 
     def _planned(self, job: Job) -> Result:
@@ -161,17 +149,16 @@ class Run:
         result = Result(
             job=job, task=task, outcome="would run" if task.action == "backup" else "skipped", message=task.reason
         )
-        return _warned(result, self._doubts(task, known))
+        return warned(result, self._doubts(task, known))
 
     def _doubts(self, task: Task, known: JobCatalog) -> list[str]:
         """All that is wrong with what is stored of a job."""
         today, machine = day_number(self._options.day), self._setting.machine
         return [
             *task.warnings,
-            *known.unreadable,
-            *known.ignored,
+            *known.doubts,
             *lost(known.archives, known.missing, task.job.cycle, today, machine),
-            *breaks(known.archives, task.job.cycle, all_read=not (known.unreadable or known.ignored)),
+            *breaks(known.archives, task.job.cycle, all_read=not known.doubts),
         ]
 
     def _decide(self, job: Job, known: JobCatalog, state: JobState, source: Source | None) -> Task:
@@ -188,29 +175,48 @@ class Run:
             full=self._options.full,
         )
 
-    def _locked(self, job: Job) -> Result:
+    def _locked(self, job: Job, hooks: JobHooks) -> Result:
         state = self._diffdir.job(job.name)
         with state.lock():
-            repair(self._setting.catalog, state)
-            known = self._setting.catalog.job(job.name, state.manifests, keep_copies=True)
+            result = judged(job, lambda: self._decided(job, state, hooks))
+            result.task = result.task or self._tasks.get(job.name)
+            hooks.conclude(result)
+            return result
+
+    def _decided(self, job: Job, state: JobState, hooks: JobHooks) -> Result:
+        repair(self._setting.catalog, state)
+        known = self._setting.catalog.job(job.name, state.manifests, keep_copies=True)
+        source = make_source(job, self._own_paths)
+        task = self._tasks[job.name] = self._decide(job, known, state, source)
+        for note in task.notes:
+            logger.info("{}: {}", job.name, note)
+        doubts = self._doubts(task, known)
+        skip = task.reason if task.action == "skip" else hooks.before(task)
+        if skip is not None:
+            logger.info("Skipping {}: {}", job.name, skip)
+            return warned(Result(job=job, task=task, outcome="skipped", message=skip), doubts)
+        if job["Before"]:  # what is there may only now be what is to be backed up
             source = make_source(job, self._own_paths)
-            task = self._decide(job, known, state, source)
-            for note in task.notes:
-                logger.info("{}: {}", job.name, note)
-            doubts = self._doubts(task, known)
-            if task.action == "skip":
-                logger.info("Skipping {}: {}", job.name, task.reason)
-                return _warned(Result(job=job, task=task, outcome="skipped", message=task.reason), doubts)
-            task, manifest, outcome = self._archive(task, source, state, known)
-            known.archives.append(Archive(manifest))
-            today = day_number(self._options.day)
-            sweep(self._setting.catalog, job, known, state, today=today, machine=self._setting.machine)
-            result = Result(
-                job=job, task=task, outcome="done", message=task.reason, manifest=manifest, unmatched=outcome.unmatched
-            )
-            return _warned(
-                result, [*doubts, *_faults(manifest), *outcome.warnings], matter=bool(doubts or _faults(manifest))
-            )
+            task = self._tasks[job.name] = self._decide(job, known, state, source)
+        return self._made(task, source, state, known, doubts)
+
+    def _made(self, task: Task, source: Source, state: JobState, known: JobCatalog, doubts: Sequence[str]) -> Result:
+        task, manifest, outcome = self._archive(task, source, state, known)
+        archive = Archive(manifest)
+        known.archives.append(archive)
+        today = day_number(self._options.day)
+        sweep(self._setting.catalog, task.job, known, state, today=today, machine=self._setting.machine)
+        result = Result(
+            job=task.job,
+            task=task,
+            outcome="done",
+            message=task.reason,
+            manifest=manifest,
+            level=sum(1 for _ in lineage(archive, known.by_run)) - 1,
+            unmatched=outcome.unmatched,
+        )
+        wrong = faults(manifest)
+        return warned(result, [*doubts, *wrong, *outcome.warnings], matter=bool(doubts or wrong))
 
     def _archive(
         self, task: Task, source: Source, state: JobState, known: JobCatalog
@@ -249,18 +255,6 @@ class Run:
             abandon(self._setting.catalog, at, state)
         except (StorageError, OSError) as error:
             logger.warning("what {} has stored so far stays until the next run: {}", at.run, error)
-
-
-def _faults(manifest: Manifest) -> list[str]:
-    brake = f"{manifest.brake} Older archives are kept until `s3nap release {manifest.job}`" if manifest.brake else None
-    return [*manifest.warnings, *([brake] if brake else [])]
-
-
-def _warned(result: Result, warnings: Sequence[str], *, matter: bool = True) -> Result:
-    result.warnings.extend(dict.fromkeys(warnings))
-    if result.warnings and matter:
-        result.status = Exit.WARNINGS
-    return result
 
 
 def _own_paths(conf: Conf, storage: Storage, log_file: Path | None) -> tuple[Path, ...]:

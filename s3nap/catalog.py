@@ -50,6 +50,11 @@ class JobCatalog:
     missing: list[Archive] = field(default_factory=list)
 
     @property
+    def doubts(self) -> list[str]:
+        """What could not be taken for an archive, and why: who shows archives shows these, too."""
+        return [*self.unreadable, *self.ignored]
+
+    @property
     def newest_run(self) -> str | None:
         """The newest run id."""
         return self.archives[-1].run if self.archives else None

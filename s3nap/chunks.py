@@ -6,25 +6,25 @@ chunk is compressed, encrypted, sent, retried, verified and fetched on its own (
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
+from contextvars import copy_context
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
+from mmap import mmap
 from typing import IO, TypeVar
 
 from s3nap.crew import Crew
 from s3nap.envelope import Encoded
 from s3nap.errors import VerificationError
+from s3nap.memory import return_large_blocks
 from s3nap.storage import Storage, Stored
 
 DIGITS = 8
 _T = TypeVar("_T")
-_M_MMAP_THRESHOLD = -3  # malloc.h
 TAIL = 4096
 
 
@@ -65,10 +65,9 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
     The work is done by a ``crew``, which may have other streams to work on. ``sent`` is called in order, in the
     caller's thread. Whatever a worker raises is raised here; nothing is started after that.
     """
-    _return_large_blocks()
     totals = Totals()
 
-    def work(name: str, buffer: bytearray, size: int) -> Sent:
+    def work(name: str, buffer: mmap, size: int) -> Sent:
         try:
             encoded = encode(memoryview(buffer)[:size])
         finally:
@@ -100,17 +99,7 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
     return totals
 
 
-@cache
-def _return_large_blocks() -> None:
-    """Have blocks over a MiB given back to the system when freed.
-
-    Left to itself glibc learns to keep them, one heap a thread, in holes: several times what is in use.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another libc
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
-
-
-def _fill(stream: IO[bytes], buffer: bytearray) -> int:
+def _fill(stream: IO[bytes], buffer: mmap) -> int:
     """Read until the buffer is full or the stream ends; return how many bytes."""
     view = memoryview(buffer)
     size = 0
@@ -130,9 +119,10 @@ def in_order(
     At most ``count`` are in work and as many done ahead. When one raises, the others under way are waited for,
     no more are begun, and it is raised.
     """
+    return_large_blocks()
     pending: deque[Future[_T]] = deque()
     with ExitStack() as stack:
-        submit = submit or stack.enter_context(ThreadPoolExecutor(count)).submit
+        submit = submit or partial(_submitted, stack.enter_context(ThreadPoolExecutor(count)))
         try:
             for task in tasks:
                 pending.append(submit(task))
@@ -142,6 +132,11 @@ def in_order(
                 yield pending.popleft().result()
         finally:
             wait([future for future in pending if not future.cancel()])
+
+
+def _submitted(pool: ThreadPoolExecutor, task: Callable[[], _T]) -> Future[_T]:
+    """Have a pool do it; what it logs is logged as by the caller."""
+    return pool.submit(copy_context().run, task)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

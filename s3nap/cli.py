@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from s3nap import __version__, interruption, options
+from s3nap import __version__, interruption, namedconfs, options
 from s3nap.errors import ConfError, Exit, S3napError
 from s3nap.options import with_confs
 
-_CONF_FOLDERS = (Path("/etc/s3nap"), Path("/etc/s3napback"))
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+_OBJECTS = 100_000  # made before the first look for garbage: modules are none, and looking takes a sixth of importing
 _STATUSES = """\b
 Exit status:
   0    done
@@ -54,10 +59,15 @@ class _Commands(click.Group):
         self._complete()
         return [name for name in self.commands if not self.commands[name].hidden or ctx.obj is None]
 
-    def _complete(self) -> None:
-        from s3nap import housekeeping, reading, recovering, walking, watching  # noqa: PLC0415
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from s3nap import completing  # noqa: PLC0415
 
-        for group in (reading, walking, recovering, watching, housekeeping):
+        return [*super().shell_complete(ctx, incomplete), *completing.confs(incomplete)]
+
+    def _complete(self) -> None:
+        from s3nap import fitting, housekeeping, reading, recovering, walking, watching  # noqa: PLC0415
+
+        for group in (reading, walking, recovering, watching, housekeeping, fitting):
             for command in group.COMMANDS:
                 self.add_command(command)
 
@@ -152,17 +162,16 @@ def generate(*, detect: bool, root: Path) -> int:
 
 
 def _run(names: Sequence[str], jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401
-    from s3nap import commands  # noqa: PLC0415
+    from s3nap import running  # noqa: PLC0415
 
     confs = (*chosen.pop("confs"), *map(_named, names))
     if not confs:
         raise click.UsageError("give a configuration: s3nap -c CONF, or s3nap NAME for /etc/s3nap/NAME.conf")
-    return commands.run(confs=confs, jobs=jobs, **chosen)
+    return running.run(confs=confs, jobs=jobs, **chosen)
 
 
 def _named(name: str) -> Path:
-    places = [folder / file for folder in _CONF_FOLDERS for file in (f"{name}.conf", name)]
-    found = next((place for place in places if place.is_file()), None)
+    found = namedconfs.named(name)
     if found is None:
         known = ", ".join(sorted(cli.commands))
         raise click.UsageError(f"{name} is neither a command ({known}) nor a conf in /etc/s3nap or /etc/s3napback")
@@ -176,6 +185,11 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 def main() -> None:
     """Run the command line; the only place that turns errors into an exit status."""
+    if "_S3NAP_COMPLETE" in os.environ:  # a shell asks
+        from s3nap import completing  # noqa: PLC0415
+
+        sys.exit(completing.answer(cli))
+    gc.set_threshold(_OBJECTS)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _interrupt)

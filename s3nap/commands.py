@@ -19,8 +19,6 @@ from s3nap.catalog import Catalog
 from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, S3napError, UsageError, VerificationError
 from s3nap.manifest import Archive
 from s3nap.names import readable
-from s3nap.priority import yield_to_others
-from s3nap.progress import on_terminal
 from s3nap.signing import trust_of
 from s3nap.sources.table import EXPANSIONS, expanded
 from s3nap.when import local_day
@@ -64,22 +62,6 @@ def load(confs: Sequence[Path], *, on_this_host: bool = True) -> list[Conf]:
     return loaded
 
 
-def run(*, confs: Sequence[Path], jobs: Sequence[str], dry: bool, day: str | None, **options: Any) -> int:  # noqa: ANN401
-    """Do the daily run, or with ``dry`` say what it would do; confs one after the other."""
-    loaded = load(confs)
-    today = _today(day)
-    only = [job.name for wanted in jobs for job in chosen(loaded, wanted)]
-    statuses: list[Exit] = []
-    for conf in loaded:
-        with logging(conf, options, quiet=dry) as setup:
-            try:
-                statuses += _run_conf(conf, setup, today, only, dry=dry, **options)
-            except S3napError as error:
-                logger.error("{}: {}", conf.file, error)
-                statuses.append(error.status)
-    return worst(statuses)
-
-
 def chosen(confs: Sequence[Conf], wanted: str) -> list[Job]:
     """Return the jobs that a word means: by name, source, or kind if it is the only one; one of a SubversionDir, too.
 
@@ -93,50 +75,6 @@ def chosen(confs: Sequence[Conf], wanted: str) -> list[Job]:
     if not matching:
         raise NothingMatchesError(f"no job {wanted}; the conf has: {', '.join(readable(job.name) for job in known)}")
     return matching
-
-
-def _run_conf(  # noqa: PLR0913 - what the command line says
-    conf: Conf,
-    setup: logs.LogSetup,
-    today: date,
-    only: Sequence[str],
-    *,
-    dry: bool,
-    force: bool = False,
-    full: bool = False,
-    quiet: bool = False,
-    **_: object,
-) -> list[Exit]:
-    from s3nap.backup import Options, Run  # noqa: PLC0415 - not needed when the conf is wrong
-
-    options = Options(
-        day=today, force=force, full=full, only=only, log_file=setup.log_file, show=on_terminal(quiet=quiet or dry)
-    )
-    if not dry:
-        for refused in yield_to_others(conf["Nice"], conf["IoClass"]):
-            logger.warning("{}: {}", conf.file, refused)
-    execution = Run(conf, access.storage_of(conf), options, dry=dry)
-    try:
-        results = execution.execute()
-        for warning in execution.warnings:
-            logger.warning("{}: {}", conf.file, warning)
-    finally:
-        execution.close()
-    if dry:
-        click.echo(report.tasks_text(results, conf["Host"]), nl=False)
-    elif not quiet:
-        click.echo(report.results_text(results), nl=False)
-    return [result.status for result in results]
-
-
-def worst(statuses: Sequence[Exit]) -> Exit:
-    """Return one exit status for many: failures before locks before warnings; different failures are 1."""
-    failures = {status for status in statuses if status not in {Exit.DONE, Exit.WARNINGS, Exit.LOCKED}}
-    if failures:
-        return failures.pop() if len(failures) == 1 else Exit.FAILED
-    if Exit.LOCKED in statuses:
-        return Exit.LOCKED
-    return Exit.WARNINGS if Exit.WARNINGS in statuses else Exit.DONE
 
 
 def plan(*, confs: Sequence[Path], start: str | None, days: int, as_json: bool, **options: Any) -> int:  # noqa: ANN401
@@ -170,7 +108,7 @@ def _known(conf: Conf, jobs: Sequence[Job], before: date) -> dict[str, Sequence[
             "{}: planned as if all had gone well so far, for the storage does not answer: {}", conf.file, error
         )
         return {}
-    for doubt in (doubt for each in known.values() for doubt in (*each.unreadable, *each.ignored)):
+    for doubt in (doubt for each in known.values() for doubt in each.doubts):
         logger.warning("{}", doubt)
     return {name: [item for item in each.archives if item.manifest.day <= before] for name, each in known.items()}
 
@@ -214,7 +152,7 @@ def _listed(place: Place, job: str | None) -> tuple[list[dict[str, Any]], list[s
         for each, verdict in verdicts
         for archive in each.archives
     ]
-    return records, [doubt for each in known for doubt in (*each.unreadable, *each.ignored, *place.breaks(each))]
+    return records, [doubt for each in known for doubt in (*each.doubts, *place.breaks(each))]
 
 
 def _places(confs: Sequence[Path], options: dict[str, Any]) -> Iterator[Place]:
@@ -262,7 +200,12 @@ def mark(name: str, *, confs: Sequence[Path], job: str, at: str, **options: Any)
 
 
 def validate(*, confs: Sequence[Path], **_: Any) -> int:  # noqa: ANN401
-    """Check confs."""
-    for conf in load(confs):
+    """Check confs, and whether those who are to be told can be."""
+    from s3nap.notices import faults as notice_faults  # noqa: PLC0415 - needed by this command only
+
+    loaded = load(confs)
+    if wrong := [fault for conf in loaded for fault in notice_faults(conf)]:
+        raise ConfError(wrong)
+    for conf in loaded:
         click.echo(f"{conf.file}: is right; {len(conf.jobs)} jobs")
     return Exit.DONE

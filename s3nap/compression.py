@@ -13,9 +13,11 @@ from typing import Protocol
 import zstandard
 
 from s3nap.errors import VerificationError
+from s3nap.memory import block
 from s3nap.storage import Data
 
 _SLICE = 1 << 20
+_AT_ONCE = 64 << 20  # bytes; what claims to be larger is decompressed in slices
 _GZIP = 31  # zlib's way to ask for gzip members
 
 
@@ -41,7 +43,11 @@ class Decompressor(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compression:
-    """One format: its name in the conf, the suffix of objects, the program that undoes it (None: nothing to undo)."""
+    """One format: its name in the conf, the suffix of objects, the program that undoes it (None: nothing to undo).
+
+    ``at_once`` and ``whole`` do the same with one call as compressor and decompressor do in slices, where a library
+    is faster then; ``whole`` returns None for what it had better not do.
+    """
 
     name: str
     suffix: str
@@ -49,10 +55,16 @@ class Compression:
     level: int
     compressor: Callable[[int], Compressor]
     decompressor: Callable[[], Decompressor]
+    at_once: Callable[[memoryview, int], bytes] | None = None
+    whole: Callable[[memoryview, int], memoryview | None] = lambda _data, _limit: None
 
     def encode(self, data: memoryview, write: Callable[[bytes], object], level: int | None = None) -> None:
         """Compress one whole piece as a frame of its own."""
-        machine = self.compressor(self.level if level is None else level)
+        level = self.level if level is None else level
+        if self.at_once is not None:
+            write(self.at_once(data, level))
+            return
+        machine = self.compressor(level)
         for start in range(0, len(data), _SLICE):
             write(machine.compress(data[start : start + _SLICE]))
         write(machine.flush())
@@ -75,11 +87,15 @@ class Compression:
         except (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError) as error:
             raise VerificationError(f"{packed}: cannot be decompressed ({self.name}): {error}") from error
 
-    def decode(self, data: memoryview, limit: int) -> Iterator[bytes]:
+    def decode(self, data: memoryview, limit: int) -> Iterator[Data]:
         """Decompress a whole piece; VerificationError if it is damaged or longer than ``limit`` bytes."""
         machine = self.decompressor()
         total = 0
         try:
+            whole = self.whole(data, limit)
+            if whole is not None:
+                yield whole
+                return
             for start in range(0, len(data), _SLICE):
                 piece = machine.decompress(data[start : start + _SLICE])
                 total += len(piece)
@@ -109,6 +125,22 @@ def gunzipped(pieces: Iterator[Data]) -> Iterator[bytes]:
         raise VerificationError("ends early (gzip): it is cut off")
 
 
+def _zstd_at_once(data: memoryview, level: int) -> bytes:
+    """Compress without a window to copy into: a quarter less work than in slices."""
+    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
+
+
+def _zstd_whole(data: memoryview, limit: int) -> memoryview | None:
+    """Decompress a frame that says how large it is, if that is believable."""
+    size = zstandard.frame_content_size(data)
+    if not 0 < size <= min(limit, _AT_ONCE):
+        return None
+    whole = block(size)
+    if zstandard.ZstdDecompressor().stream_reader(data).readinto(whole) != size:
+        raise VerificationError("ends early (zstd): it is cut off")
+    return memoryview(whole)
+
+
 class _Plain:
     def compress(self, data: memoryview, /) -> bytes:
         return bytes(data)
@@ -130,6 +162,8 @@ COMPRESSIONS = {
             level=3,
             compressor=lambda level: zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj(),
             decompressor=lambda: zstandard.ZstdDecompressor().decompressobj(),
+            at_once=_zstd_at_once,
+            whole=_zstd_whole,
         ),
         Compression(
             name="gzip",

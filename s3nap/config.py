@@ -12,11 +12,12 @@ from s3nap import conffile, confpairs, hostcheck, names
 from s3nap.conffile import Directive, Section
 from s3nap.confjob import conf_job
 from s3nap.conflines import NO_KIND, Fault, Origin
-from s3nap.confscope import Block, Source, Value
+from s3nap.confscope import Block, Source, Value, hooks_of
 from s3nap.conftext import describe, generate, reference
 from s3nap.cycle import Cycle, HanoiCycle, SimpleCycle
 from s3nap.directives import CYCLE, HANOI, INCLUDE, KINDS, TABLE, WITHOUT_DIFFS, Scope, Spec, find, job_specs, top_specs
 from s3nap.errors import ConfError
+from s3nap.hookvalues import HOOK
 from s3nap.job import Conf, Job, Setting
 
 __all__ = ["describe", "generate", "load", "reference"]
@@ -238,10 +239,13 @@ def _added(outer: Value, inner: Value) -> Value:
 
 def _setting(spec: Spec, kind: str | None, scope: Block) -> Setting:
     """Return the value in effect: of the innermost scope that has one, or of all together."""
-    found = [each.values[spec.name] for each in scope.chain() if spec.name in each.values]
-    if not found or (spec.name == "Diffs" and kind in WITHOUT_DIFFS):
+    holders = [each for each in scope.chain() if spec.name in each.values and (each.kind or not (spec.apart and kind))]
+    if not holders or (spec.name == "Diffs" and kind in WITHOUT_DIFFS):
         return Setting(value=spec.default_for(kind), origin="default")
+    found = [each.values[spec.name] for each in holders]
     value = found[0]
+    if spec.type is HOOK:
+        return Setting(value=hooks_of(holders[0], spec.name), origin=value.origin.text)
     if spec.cumulative:
         for outer in found[1:]:
             value = _added(outer, value)

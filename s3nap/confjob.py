@@ -11,7 +11,7 @@ from s3nap.directives import CONF, job_specs
 from s3nap.job import Job, Setting
 
 _AS_EVERYWHERE = frozenset({"ChunkSize", "Compression", "Timeout", "UseTempFile"})
-SECRETS = ("S3KeyFile", "GpgPassphraseFile", "MySQLDefaultsFile")
+SECRETS = ("S3KeyFile", "GpgPassphraseFile", "MySQLDefaultsFile", "NotifyFile", "PingFile")
 """Directives that name files which are never stored with the conf."""
 
 

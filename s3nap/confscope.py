@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from s3nap.conffile import Section
 from s3nap.conflines import Origin
+from s3nap.hookvalues import Hook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +48,9 @@ class Block:
     def chain(self) -> list[Block]:
         """From this scope to the top level."""
         return [self, *(self.outer.chain() if self.outer else [])]
+
+
+def hooks_of(holder: Block, name: str) -> tuple[Hook, ...]:
+    """Return the hooks that stand in a block, each for a shell if ``Shell`` is on where it stands."""
+    shell = next((bool(each.values["Shell"].value) for each in holder.chain() if "Shell" in each.values), False)
+    return tuple(hook._replace(by_shell=shell) for hook in cast("tuple[Hook, ...]", holder.values[name].value))

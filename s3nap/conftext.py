@@ -7,6 +7,7 @@ from pathlib import Path
 
 from s3nap.confwords import quoted
 from s3nap.directives import INCLUDE, TABLE, Scope, Spec
+from s3nap.hookvalues import HOOK, SecretUrl
 from s3nap.job import Conf, Job, Setting
 from s3nap.limitvalues import RATES
 from s3nap.priority import IoClass
@@ -64,7 +65,8 @@ def written(name: str, value: object) -> str:
     if spec.type is SIZE and isinstance(value, int):
         return next(f"{value // unit}{letter}" for letter, unit in _UNITS if value % unit == 0)
     if isinstance(value, list):
-        return " ".join(map(_quoted, value)) if spec.type is not RATES else ", ".join(value)
+        # of some, each value is a line of several words
+        return ", ".join(value) if spec.type in {RATES, HOOK} else " ".join(map(_quoted, value))
     return str(value) if spec.type.several else _quoted(str(value))
 
 
@@ -128,7 +130,7 @@ def _top(conf: Conf) -> dict[str, Setting]:
 
 def _plain(setting: Setting) -> dict[str, object]:
     value = setting.value
-    if isinstance(value, (Path, Packing, IoClass)):
+    if isinstance(value, (Path, Packing, IoClass, SecretUrl)):
         value = str(value)
     elif isinstance(value, tuple):
         value = [str(each) for each in value]  # a rate is not JSON's

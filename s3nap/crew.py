@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from mmap import mmap
 from typing import TypeVar
+
+from s3nap.memory import block
 
 _T = TypeVar("_T")
 
@@ -31,7 +34,7 @@ class Crew:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._places = threading.Semaphore(count)  # for full buffers
         self._lock = threading.Lock()
-        self._free: list[bytearray] = []
+        self._free: list[mmap] = []
         self._streams = 0
 
     def close(self) -> None:
@@ -51,14 +54,14 @@ class Crew:
                 if not self._streams:
                     self._free.clear()
 
-    def take(self, size: int) -> bytearray:
+    def take(self, size: int) -> mmap:
         """Return a buffer of this size to fill; what it holds is anybody's."""
         with self._lock:
             for number, buffer in enumerate(self._free):
                 if len(buffer) == size:
                     return self._free.pop(number)
             self._free.clear()  # of other sizes: there would be too many
-        return bytearray(size)
+        return block(size)
 
     def submit(self, call: Callable[[], _T]) -> Future[_T]:
         """Have a worker make a call that gives one buffer back, once there is a place for that.
@@ -74,7 +77,7 @@ class Crew:
         future.add_done_callback(lambda done: self._places.release() if done.cancelled() else None)
         return future
 
-    def give_back(self, buffer: bytearray) -> None:
+    def give_back(self, buffer: mmap) -> None:
         """Let others have it, and its place."""
         with self._lock:
             if self._streams:

@@ -17,13 +17,14 @@ from loguru import logger
 from s3nap import access, report
 from s3nap.access import Place
 from s3nap.catalog import JobCatalog
-from s3nap.commands import logging, only_place, worst
+from s3nap.commands import logging, only_place
 from s3nap.cycle import day_number
 from s3nap.errors import Exit, NothingMatchesError, UsageError, VerificationError
 from s3nap.liveness import chain, children_first, descendants
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.prune import Item, Plan, Prune, Why
+from s3nap.results import worst
 from s3nap.upkeep import Fate, remove
 from s3nap.when import choose
 

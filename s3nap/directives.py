@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from s3nap import limitvalues, values
+from s3nap import hookvalues, limitvalues, values
 from s3nap.values import Packing, ValueType
 
 KINDS = ("Directory", "Subversion", "SubversionDir", "MySQL", "PostgreSQL", "SQLite", "Command")
@@ -39,8 +39,9 @@ class Spec:
     """One directive.
 
     ``kinds`` are the sources for which it means something. ``repeatable``: several lines add up within a scope;
-    ``cumulative``: from outer to inner scopes as well. ``by_kind`` holds other defaults for some kinds, ``compute``
-    finds the default on this machine, ``shown`` says in words what the default's value does not.
+    ``cumulative``: from outer to inner scopes as well; ``apart``: what stands at the top level is for the run as a
+    whole, and no job inherits it. ``by_kind`` holds other defaults for some kinds, ``compute`` finds the default on
+    this machine, ``shown`` says in words what the default's value does not.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Spec:
     kinds: tuple[str, ...] = KINDS
     repeatable: bool = False
     cumulative: bool = False
+    apart: bool = False
     compute: Callable[[], object] | None = None
     shown: str = ""
 
@@ -145,7 +147,7 @@ _TOP = (
         type=values.PATH,
         scope=Scope.TOP,
         example="/etc/s3nap/key.txt",
-        shown="boto3's own search",
+        shown="as the AWS CLI finds it",
         help="File (mode 600) with the lines key=... and secret=... of the S3 account.",
     ),
     Spec(
@@ -161,7 +163,7 @@ _TOP = (
         type=values.IDENTIFIER,
         scope=Scope.TOP,
         example="eu-central-1",
-        shown="boto3's own search",
+        shown="as the AWS CLI finds it",
         help="Region of the bucket.",
     ),
     Spec(
@@ -258,6 +260,48 @@ _TOP = (
         example="idle",
         shown="as started",
         help="The same for disks, as ionice has it; 0 is the highest level, realtime is for root.",
+    ),
+    Spec(
+        name="Notify",
+        type=hookvalues.NOTIFY,
+        scope=Scope.TOP,
+        example='"ntfys://ntfy.example.com/backups"',
+        default=(),
+        repeatable=True,
+        shown="nobody",
+        help="Who is told at the end of a run, as URLs of apprise: mail, ntfy, Slack, Matrix and many more.",
+    ),
+    Spec(
+        name="NotifyFile",
+        type=values.PATH,
+        scope=Scope.TOP,
+        example="/etc/s3nap/notify.urls",
+        shown="none",
+        help="File (mode 600) with such URLs, one a line.",
+    ),
+    Spec(
+        name="NotifyOn",
+        type=values.choice("failure", "warning", "always"),
+        scope=Scope.TOP,
+        example="always",
+        default="warning",
+        help="Tell them of runs that failed, of all that did not end with status 0, or of each.",
+    ),
+    Spec(
+        name="Ping",
+        type=hookvalues.PING,
+        scope=Scope.TOP,
+        example="https://hc-ping.com/key-of-the-check",
+        shown="none",
+        help="URL of a check as healthchecks.io has them: asked at start (/start) and end (/fail unless all is well).",
+    ),
+    Spec(
+        name="PingFile",
+        type=values.PATH,
+        scope=Scope.TOP,
+        example="/etc/s3nap/ping.url",
+        shown="none",
+        help="File (mode 600) with that URL instead.",
     ),
 )
 
@@ -368,7 +412,40 @@ _JOB = (
         scope=Scope.JOB,
         example="6h",
         shown="none",
-        help="Kill a dump that takes longer, and keep what there was.",
+        help="Kill a dump or a hook that takes longer, and keep what there was.",
+    ),
+    Spec(
+        name="Before",
+        type=hookvalues.HOOK,
+        scope=Scope.JOB,
+        example="systemctl stop app",
+        default=(),
+        repeatable=True,
+        apart=True,
+        shown="none",
+        help="Command to run before a job, at the top level before the whole run. Status 75 skips it.",
+    ),
+    Spec(
+        name="After",
+        type=hookvalues.HOOK,
+        scope=Scope.JOB,
+        example="systemctl start app",
+        default=(),
+        repeatable=True,
+        apart=True,
+        shown="none",
+        help="The same after a job, or run, that did not fail.",
+    ),
+    Spec(
+        name="OnError",
+        type=hookvalues.HOOK,
+        scope=Scope.JOB,
+        example="systemctl start app",
+        default=(),
+        repeatable=True,
+        apart=True,
+        shown="none",
+        help="The same after one that failed.",
     ),
     Spec(
         name="Exclude",
@@ -483,8 +560,7 @@ _JOB = (
         scope=Scope.JOB,
         example="On",
         default=False,
-        kinds=("Command",),
-        help="Run the commands by /bin/sh: quote each whole, as one word. Of a pipe it judges the last program only.",
+        help="Run hooks and commands by /bin/sh: quote each whole, as one word. Of a pipe the last program counts.",
     ),
 )
 

@@ -24,7 +24,6 @@ from s3nap.comparing import compare
 from s3nap.contents import StoredIndexes
 from s3nap.drilled import Drilled
 from s3nap.errors import (
-    DeniedError,
     Exit,
     NewerFormatError,
     NoKeyError,
@@ -34,6 +33,7 @@ from s3nap.errors import (
     VerificationError,
 )
 from s3nap.manifest import Archive, Manifest
+from s3nap.marking import Marking
 from s3nap.picking import Selection, pick
 from s3nap.reader import Reader
 from s3nap.restore import free_space, restore_stream, restore_tree
@@ -87,7 +87,7 @@ class Driller:
         self._storage = storage
         self._folders = folders
         self._run_commands = run_commands
-        self._marks = True
+        self._marks = Marking(storage)
 
     def planned(self, links: Sequence[Archive]) -> Drill:
         """Return what would be done, with what would hinder it already."""
@@ -188,16 +188,7 @@ class Driller:
     def _note(self, drill: Drill, now: datetime) -> None:
         """Put the mark where that is allowed."""
         found = Drilled(when=now, how=drill.how, seconds=drill.seconds, raw_size=drill.raw_size, why=drill.why)
-        if not self._marks:
-            return
-        try:
-            self._storage.put(drill.manifest.at.mark(found.mark), found.to_json())
-        except DeniedError as error:
-            self._marks = False
-            logger.warning("no marks are left, so check will not know of this: {}", error)
-        except StorageError as error:
-            logger.warning("the mark could not be put: {}", error)
-        else:
+        if self._marks.put(drill.manifest.at.mark(found.mark), found.to_json()):
             drill.mark = found.mark
 
 

@@ -16,7 +16,7 @@ from loguru import logger
 from s3nap import access, report
 from s3nap.access import Place
 from s3nap.catalog import JobCatalog
-from s3nap.commands import logging, only_place, worst
+from s3nap.commands import logging, only_place
 from s3nap.drill import Drill, Driller
 from s3nap.envelope import read_passphrase
 from s3nap.errors import Exit, NothingMatchesError, UsageError
@@ -25,6 +25,7 @@ from s3nap.logs import one_line
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.reader import KeySource, Reader
+from s3nap.results import worst
 
 _DID = {
     "index": "compared with its index",
@@ -70,8 +71,6 @@ def drill(  # noqa: PLR0913 - what the command line says
         source = KeySource(passphrase=read_passphrase(secret), files=keys)
         driller = Driller(place.storage, _folders(place, target), run_commands=run_commands)
         for host, known in _jobs(place, jobs, all_hosts=all_hosts):
-            for doubt in known.ignored:
-                logger.warning("{}", doubt)
             try:
                 links = _chain(known, at, any_one=options["any_one"])
             except NothingMatchesError as error:
@@ -128,10 +127,12 @@ def _jobs(place: Place, wanted: Sequence[str], *, all_hosts: bool) -> Iterator[t
 
 def _chain(known: JobCatalog, at: str, *, any_one: bool) -> list[Archive]:
     """Return the chain to rehearse, FULL first; NothingMatchesError if nothing of the job restores."""
+    if any_one:
+        access.tell_doubts(known)
     by_run = known.by_run
     whole = [links for archive in known.archives if (links := chain(archive, by_run)) is not None]
     if not whole:
-        raise NothingMatchesError(f"none of {len(known.archives)} archives restores")
+        raise NothingMatchesError("; ".join([f"none of {len(known.archives)} archives restores", *known.doubts]))
     return random.SystemRandom().choice(whole) if any_one else access.find_chain(known, at)
 
 

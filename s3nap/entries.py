@@ -75,7 +75,10 @@ class EntryReader:
         return data
 
     def _check_signature(self, data: bytes, entry: Entry, trust: Trust) -> None:
-        """Raise UntrustedError unless the signature counts; gpg is asked once for each that is stored."""
+        """Raise UntrustedError unless the signature counts; gpg is asked once for each that is stored.
+
+        A plain VerificationError: gpg could not look. Such an archive is not passed over as a stranger's.
+        """
         stored = entry.beside.get(names.SIGNATURE)
         if stored is None:
             raise UntrustedError("unsigned")
@@ -89,6 +92,10 @@ class EntryReader:
             if known is None or known not in trust:
                 raise UntrustedError("signed, but the signature may not be read") from None
             return
+        except UntrustedError:
+            raise
+        except VerificationError as error:
+            raise VerificationError(f"{entry.listed.key}: {error}") from error
         if self._copies is not None:
             self._copies.keep_signature(entry.key.run, data, signature, stored.modified)
 

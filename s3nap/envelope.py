@@ -24,6 +24,7 @@ from s3nap.logs import register_secret
 from s3nap.manifest import Encryption
 from s3nap.pipeline import Running, write_all
 from s3nap.recipients import Recipient, resolve
+from s3nap.storage import Data
 
 _RANDOM_BYTES = 32
 
@@ -240,7 +241,7 @@ class Opener:
         if self._gpg is not None:
             self._gpg.close()
 
-    def decode(self, data: bytes, promise: Promise, write: Callable[[bytes], object]) -> int:
+    def decode(self, data: bytes, promise: Promise, write: Callable[[Data], object]) -> int:
         """Write a piece as it was and return its size in bytes.
 
         Raises VerificationError unless stored and raw bytes are what was promised. The stored bytes are checked
@@ -259,7 +260,7 @@ class Opener:
                 os.close(packed)
 
 
-def _unpack(packed: memoryview, promise: Promise, write: Callable[[bytes], object]) -> int:
+def _unpack(packed: memoryview, promise: Promise, write: Callable[[Data], object]) -> int:
     if promise.compression not in COMPRESSIONS:
         raise VerificationError(f"is compressed by {promise.compression}, which this s3nap does not know")
     hasher, size = xxhash.xxh128(), 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,12 +17,15 @@ from s3nap.storage import Data
 
 Write = Callable[[bytes], object]
 
-_QUIET = ("gpg", "--batch", "--no-tty", "--no-options")
+# one seed file for all that run at once makes each wait for the others, a quarter of a second and more at a time
+_QUIET = ("gpg", "--batch", "--no-tty", "--no-options", "--no-random-seed-file")
 _LOOPBACK = ("--pinentry-mode", "loopback", "--passphrase-fd")
 # random keys gain nothing from stretching, which costs 82 ms an object each way
 _SYMMETRIC = ("--cipher-algo", "AES256", "--compress-algo", "none", "--s2k-mode", "1", "--s2k-digest-algo", "SHA256")
 # a person's passphrase: the most there is; left to itself gpg starts an agent to time what this machine can bear
 _STRETCHED = ("--cipher-algo", "AES256", "--compress-algo", "none", "--s2k-count", "65011712")
+# after which gpg says "No public key", as if it had looked
+_HINDRANCE = re.compile(r"keydb_search failed|read error|keyboxd|keyblock resource '.*': (?!No such file)")
 _NO_LOOKUP = ("--no-auto-key-locate", "--disable-dirmngr", "--trust-model", "always", "--compress-algo", "none")
 
 
@@ -131,12 +135,24 @@ def sign(data: bytes, key: str, *, keyring: Path | None, passphrase: str | None)
 
 
 def signatures(data: bytes, signature: bytes, *, keyring: Path | None) -> tuple[int, list[list[str]]]:
-    """Have gpg look at a detached signature, by the user's own public keys; its exit status and its status lines."""
+    """Have gpg look at a detached signature, by the user's own public keys; its exit status and its status lines.
+
+    Raises VerificationError if gpg was kept from looking: then nobody knows whose the signature is.
+    """
     with tempfile.TemporaryFile() as status, _handed(data) as file, _handed(signature) as detached:
         argv = [*_QUIET, *_ring(keyring), "--no-auto-key-retrieve", "--disable-dirmngr", "--trust-model", "always"]
         argv += ["--status-fd", str(status.fileno()), "--verify", f"/dev/fd/{detached}", f"/dev/fd/{file}"]
         ended = pipeline.run(argv, stdout=pipeline.DEVNULL, pass_fds=[status.fileno(), file, detached])
-        return ended.status, _status_lines(status.fileno())
+        lines = _status_lines(status.fileno())
+    if ended.status != 0 and _hindered(ended, lines):
+        raise VerificationError(f"gpg could not look at the signature (try again): {ended.describe()}")
+    return ended.status, lines
+
+
+def _hindered(ended: pipeline.Ended, lines: Sequence[object]) -> bool:
+    """Was gpg killed, did it end without a verdict, or could it not read its keys?"""
+    silent = not lines and "not a detached signature" not in ended.said
+    return ended.status < 0 or silent or _HINDRANCE.search(ended.said) is not None
 
 
 def _ring(keyring: Path | None) -> list[str]:

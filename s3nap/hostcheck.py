@@ -8,6 +8,8 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from s3nap import hookvalues
+
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _KEY_LINES = ("key", "secret")
 
@@ -82,6 +84,21 @@ def _passphrase(directive: str) -> Callable[[Path], str | None]:
     return _secret(directive, wrong)
 
 
+def _urls(path: Path, text: str) -> str | None:
+    try:
+        return None if hookvalues.lines(text) else f"NotifyFile holds no URL: {path}; write one a line"
+    except ValueError:
+        return f"NotifyFile holds a line that is no URL: {path}; write one a line, comments with # before them"
+
+
+def _ping(path: Path, text: str) -> str | None:
+    try:
+        hookvalues.web_url(tuple(text.split()))
+    except ValueError as error:
+        return f"PingFile {error}: {path}"
+    return None
+
+
 _CHECKS: Mapping[str, Callable[[Path], str | None]] = {
     "DiffDir": _directory("DiffDir"),
     "TempDir": _directory("TempDir"),
@@ -91,6 +108,8 @@ _CHECKS: Mapping[str, Callable[[Path], str | None]] = {
     "S3KeyFile": _secret("S3KeyFile", _wrong_key),
     "LogConfig": _file("LogConfig"),
     "MySQLDefaultsFile": _secret("MySQLDefaultsFile", lambda _path, _text: None),
+    "NotifyFile": _secret("NotifyFile", _urls),
+    "PingFile": _secret("PingFile", _ping),
 }
 
 PATHS = tuple(_CHECKS)

@@ -17,11 +17,6 @@ def withdraw() -> None:
     _asked.clear()
 
 
-def asked() -> bool:
-    """Is the process to end?"""
-    return _asked.is_set()
-
-
 def check() -> None:
     """Raise KeyboardInterrupt if the process is to end."""
     if _asked.is_set():

@@ -62,6 +62,13 @@ def running(command: Command) -> Command:
         click.option("-t", "dry", is_flag=True, callback=_merged, help="Show what would happen; change nothing."),
         click.option("-f", "force", is_flag=True, callback=_merged, help="Run what is not due or already done, too."),
         click.option("--date", "day", metavar="DAY", callback=_merged, help="Behave as if today were DAY."),
+        click.option(
+            "--report",
+            "report_file",
+            metavar="FILE",
+            callback=_merged,
+            help="Write what became of the run as JSON; - for standard output, instead of the summary.",
+        ),
     )
 
 

@@ -102,9 +102,17 @@ class Running:
         finally:
             self.stderr.close()
 
-    def wait(self) -> Ended:
-        """Wait for the end; standard error stays readable in ``stderr`` until it is closed."""
-        status = self._process.wait()
+    def wait(self, seconds: float | None = None) -> Ended:
+        """Wait for the end; standard error stays readable in ``stderr`` until it is closed.
+
+        What has not ended within ``seconds`` (None: no limit) is stopped, with all that it started; ProgramError.
+        """
+        try:
+            status = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            name = Path(self.argv[0]).name
+            raise ProgramError(f"{name} did not end within Timeout ({seconds} seconds) and was killed") from None
         with _running_lock:
             _running.discard(self)
         size = self.stderr.seek(0, os.SEEK_END)
@@ -220,6 +228,11 @@ def start(  # noqa: PLR0913 - what a program needs
     return Running(argv, process, errors)
 
 
+def command(words: Sequence[str], *, by_shell: bool) -> list[str]:
+    """Return what is started for the words of a directive."""
+    return ["/bin/sh", "-c", " ".join(words)] if by_shell else list(words)
+
+
 def run(  # noqa: PLR0913 - as start
     argv: Sequence[str],
     *,
@@ -236,10 +249,12 @@ def run(  # noqa: PLR0913 - as start
         return program.wait()
 
 
-def output(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
-    """Return what a short program prints; ProgramError unless it ends with 0."""
+def output(argv: Sequence[str], *, env: Mapping[str, str] | None = None, seconds: float | None = None) -> str:
+    """Return what a short program prints; ProgramError unless it ends with 0, and within ``seconds`` (None: any)."""
     with tempfile.TemporaryFile(prefix="s3nap-") as printed:
-        run(argv, stdout=printed, env=env).check()
+        program = start(argv, stdout=printed, env=env)
+        with program.ending():
+            program.wait(seconds).check()
         printed.seek(0)
         return printed.read().decode(errors="backslashreplace")
 

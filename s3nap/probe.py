@@ -52,7 +52,7 @@ class Finding:
 class Asked(Protocol):
     """A storage that speaks S3."""
 
-    def ask(self, operation: str, **request: Any) -> tuple[str, Mapping[str, Any]]:  # noqa: ANN401 - boto3's own
+    def ask(self, operation: str, **request: Any) -> tuple[str, Mapping[str, Any]]:  # noqa: ANN401 - botocore's own
         """Return the error code ("" if there is none) and the answer of one operation."""
         ...
 

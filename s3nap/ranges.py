@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from s3nap.reader import Opened, Reader, SealedChunk
+from s3nap.storage import Data
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -41,7 +42,7 @@ def read_spans(
     offsets = starts(opened)
     numbers = holding(offsets, spans)
     pieces = zip(numbers, reader.stream(opened, progress, frozenset(numbers)), strict=True)
-    number, piece = next(pieces, (0, bytearray()))
+    number, piece = next(pieces, (0, b""))
     for start, end in spans:
         position = start
         while position < end:
@@ -72,10 +73,10 @@ class Cache:
         self._limit = limit
         self._lock = Lock()
         self.size = 0
-        self._held: OrderedDict[tuple[str, str], bytearray] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str], Data] = OrderedDict()
         self._fetching: dict[tuple[str, str], Lock] = {}
 
-    def chunk(self, opened: Opened, chunk: SealedChunk) -> bytearray:
+    def chunk(self, opened: Opened, chunk: SealedChunk) -> Data:
         """Return the raw bytes of a chunk; raises what ``Reader.fetch`` raises.
 
         Who asks for one that another thread is fetching waits for that.
@@ -96,7 +97,7 @@ class Cache:
                     self._fetching.pop(key, None)
         return piece
 
-    def _keep(self, key: tuple[str, str], piece: bytearray) -> None:
+    def _keep(self, key: tuple[str, str], piece: Data) -> None:
         with self._lock:
             self.size += len(piece) - len(self._held.pop(key, b""))
             self._held[key] = piece

@@ -16,7 +16,7 @@ from s3nap.crew import workers
 from s3nap.envelope import Keys, Opener, Promise
 from s3nap.errors import NoKeyError, NoSuchObjectError, VerificationError
 from s3nap.manifest import Archive, Manifest, StoredObject
-from s3nap.storage import Storage
+from s3nap.storage import Data, Storage
 
 _SIDE_LIMIT = 1 << 36  # bytes; a listing or a state larger than that is none of ours
 _KEYS = "keys.gpg"
@@ -164,9 +164,7 @@ class Reader:
         self._side(opened.manifest, opened.keys, item, raw.extend)
         return bytes(raw)
 
-    def _side(
-        self, manifest: Manifest, keys: Keys | None, item: StoredObject, write: Callable[[bytes], object]
-    ) -> None:
+    def _side(self, manifest: Manifest, keys: Keys | None, item: StoredObject, write: Callable[[Data], object]) -> None:
         passphrase, raw_hash = keys.find(item.name) if keys is not None else (None, None)
         promise = Promise(
             compression=manifest.compression,
@@ -177,7 +175,7 @@ class Reader:
         )
         self._decode(manifest.at.data + item.name, promise, write)
 
-    def _decode(self, key: str, promise: Promise, write: Callable[[bytes], object]) -> int:
+    def _decode(self, key: str, promise: Promise, write: Callable[[Data], object]) -> int:
         data = self._get(key)
         try:
             return self._opener.decode(data, promise, write)
@@ -186,7 +184,7 @@ class Reader:
 
     def stream(
         self, opened: Opened, progress: Callable[[int], None], chosen: Container[int] | None = None
-    ) -> Iterator[bytearray]:
+    ) -> Iterator[Data]:
         """Yield the raw stream, a verified chunk at a time, downloading and opening ahead in parallel.
 
         ``chosen``: only the chunks of these numbers.
@@ -213,7 +211,7 @@ class Reader:
                 raise NoKeyError(f"the keys are of another archive: they have {name}, not {line.name}")
             yield SealedChunk(line, passphrase, raw_hash)
 
-    def fetch(self, opened: Opened, chunk: SealedChunk) -> bytearray:
+    def fetch(self, opened: Opened, chunk: SealedChunk) -> Data:
         """Return the raw bytes of one chunk; VerificationError naming it if they are not what was stored."""
         line = chunk.line
         key = opened.manifest.at.data + line.name
@@ -224,10 +222,11 @@ class Reader:
             raw_hash=chunk.raw_hash,
             limit=line.raw_size,
         )
-        raw = bytearray()
-        if self._decode(key, promise, raw.extend) != line.raw_size:
-            raise VerificationError(f"{key}: holds {len(raw)} bytes, not {line.raw_size}")
-        return raw
+        pieces: list[Data] = []
+        size = self._decode(key, promise, pieces.append)
+        if size != line.raw_size:
+            raise VerificationError(f"{key}: holds {size} bytes, not {line.raw_size}")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def envelopes(archive: Archive) -> list[str]:

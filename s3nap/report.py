@@ -16,8 +16,8 @@ from s3nap.plan import task_record
 from s3nap.tables import table
 
 if TYPE_CHECKING:
-    from s3nap.backup import Result
     from s3nap.forecast import Forecast
+    from s3nap.results import Result
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 

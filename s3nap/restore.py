@@ -18,6 +18,7 @@ from s3nap.manifest import Archive
 from s3nap.reader import Opened, Reader
 from s3nap.sources import Loader
 from s3nap.sources.tree import Tree
+from s3nap.storage import Data
 
 _SHOWN = 10
 
@@ -64,9 +65,7 @@ def restore_tree(  # noqa: PLR0913 - what a person says on the command line
         tree.close()
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if wrong:
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise VerificationError(f"restored, but not as it was: {'; '.join(wrong[:_SHOWN])}{more}")
+    refuse_differences(wrong)
     return result
 
 
@@ -83,7 +82,8 @@ def restore_stream(
     result = Restored(levels=len(links))
     for level in opened:
         logger.info("loading {} of {}, chunks: {}", level.manifest.type, level.manifest.day, len(level.lines))
-        loader.level(level.manifest, _stream(reader, level, progress))
+        # loaders look into what they load, as into bytes
+        loader.level(level.manifest, map(bytes, _stream(reader, level, progress)))
         result.raw_size += level.manifest.raw_size
     return result, loader.finish(links[-1].manifest)
 
@@ -107,9 +107,16 @@ def saying_how_to_go_on(stream: str) -> Iterator[None]:
         raise VerificationError(f"{error}; {other}--at takes another day (s3nap list)") from error
 
 
-def _stream(reader: Reader, level: Opened, progress: Callable[[int], None]) -> Iterator[bytearray]:
+def _stream(reader: Reader, level: Opened, progress: Callable[[int], None]) -> Iterator[Data]:
     with saying_how_to_go_on(level.manifest.stream):
         yield from reader.stream(level, progress)
+
+
+def refuse_differences(wrong: Sequence[str]) -> None:
+    """Raise VerificationError if anything is ``wrong`` with a restored tree, naming some of it."""
+    if wrong:
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise VerificationError(f"restored, but not as it was: {'; '.join(wrong[:_SHOWN])}{more}")
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:

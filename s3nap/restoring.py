@@ -58,8 +58,6 @@ def restore(  # noqa: PLR0913 - what the command line says
     with logging(place.conf, options):
         place.storage.check()
         known = access.find_job(place, job)
-        for doubt in known.ignored:
-            logger.warning("{}", doubt)
         secret = passphrase_file or (place.conf["GpgPassphraseFile"] if place.conf is not None else None)
         source = KeySource(passphrase=read_passphrase(secret), files=keys)
         if options["salvage"]:

@@ -12,7 +12,7 @@ import os
 import stat
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,18 +121,16 @@ def rest(  # noqa: PLR0913 - what a restore is
         )
     surplus = [path for path in there if path not in view and path not in ways]
     newest = max((status.st_ctime_ns for status in there.values()), default=0) - int(fresh * 1e9)
+    settled = {path: status for path, status in there.items() if status.st_ctime_ns < newest}
     right = {
         path
-        for path, node in view.items()
-        if path in there
-        and there[path].st_ctime_ns < newest
-        and not difference(target, path, node, there[path], numeric_owner=numeric_owner)
-        and not any(other.run != node.run and other.version == node.version for other in held[path])
+        for path, status in settled.items()
+        if path in view
+        and not difference(target, path, view[path], status, numeric_owner=numeric_owner)
+        and not any(other.run != view[path].run and other.version == view[path].version for other in held[path])
     }
     for group in _groups(view):
-        inodes = {there[path].st_ino for path in group if path in there}
-        links_there = {there[path].st_nlink for path in group if path in there}
-        if not right.issuperset(group) or len(inodes) != 1 or links_there != {len(group)}:
+        if not (right.issuperset(group) and _one_file(group, there)):
             right.difference_update(group)
     wrong = {path: node for path, node in picked.nodes.items() if path not in right}
     brought = [node for node in picked.brought if node.line.path not in right]
@@ -142,6 +140,12 @@ def rest(  # noqa: PLR0913 - what a restore is
         picked=Picked(nodes=wrong, brought=brought, parents=picked.parents),
         kept=len(right),
     )
+
+
+def _one_file(group: Collection[bytes], there: Mapping[bytes, os.stat_result]) -> bool:
+    """Are all these paths there as names of one file, which has no others?"""
+    found = [there[path] for path in group if path in there]
+    return len({each.st_ino for each in found}) == 1 and {each.st_nlink for each in found} == {len(group)}
 
 
 def go_on(  # noqa: PLR0913 - what a restore is

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from s3nap.errors import ProgramError, RecipientError, UntrustedError
+from s3nap.errors import ProgramError, RecipientError, UntrustedError, VerificationError
 from s3nap.job import Conf
 
 _GOOD = frozenset({"GOODSIG", "EXPKEYSIG"})  # a key may expire after it has signed
@@ -47,7 +47,8 @@ class Trust:
     def check(self, data: bytes, signature: bytes) -> Signature:
         """Return the signature of ``data``; UntrustedError unless it counts.
 
-        gpg's exit status alone is 0 for any key that happens to be in the keyring.
+        gpg's exit status alone is 0 for any key that happens to be in the keyring. A plain VerificationError: gpg could
+        not look, which says nothing against the signature.
         """
         from s3nap import gpg  # noqa: PLC0415 - start-up time: most confs have no signer
 
@@ -84,7 +85,7 @@ class Signer:
             except ProgramError:
                 self._name = fingerprint  # a main key that only certifies: its subkey signs
                 _, made = self.sign(_PROBE)
-        except (ProgramError, UntrustedError) as error:
+        except (ProgramError, VerificationError) as error:
             raise RecipientError(
                 f"SignKey {fingerprint} cannot sign: {error}; see gpg --list-secret-keys of the user that runs s3nap, "
                 "and SignPassphraseFile"
@@ -99,7 +100,7 @@ class Signer:
     def sign(self, data: bytes) -> tuple[bytes, Signature]:
         """Return a detached signature of ``data``, looked at once more.
 
-        Raises ProgramError if gpg does not sign, UntrustedError if what it made is no signature by this key.
+        Raises ProgramError if gpg does not sign, VerificationError if what it made is no signature by this key.
         """
         from s3nap import gpg  # noqa: PLC0415 - as in Trust
 

@@ -21,7 +21,6 @@ from s3nap.chunks import in_order
 from s3nap.entries import ahead
 from s3nap.errors import (
     BucketError,
-    DeniedError,
     NewerFormatError,
     NoSuchObjectError,
     S3napError,
@@ -29,6 +28,7 @@ from s3nap.errors import (
     VerificationError,
 )
 from s3nap.manifest import Archive, Manifest, from_json
+from s3nap.marking import Marking
 from s3nap.readback import read_back
 from s3nap.reader import KeySource
 from s3nap.secondlook import SecondLook
@@ -84,7 +84,7 @@ class Verifier:
         self._now = now
         self._choose = choose or random.SystemRandom()
         self._objects = SecondLook(storage)
-        self._marks = True
+        self._marks = Marking(storage)
 
     def verdicts(self, below: str, wanted: Callable[[str], bool] = lambda _place: True) -> Iterator[Verdict]:
         """Yield what is found of each archive whose place begins with ``below`` and is ``wanted``.
@@ -196,26 +196,11 @@ class Verifier:
     def _mark(self, verdict: Verdict, manifest: Manifest, marks: frozenset[str]) -> None:
         if verdict.outcome == "damaged":
             plain = {"when": self._now.isoformat(), "why": verdict.why[:_NOTED]}
-            verdict.distrusted = self._put(manifest.at.mark("distrust"), json.dumps(plain).encode() + b"\n")
+            verdict.distrusted = self._marks.put(manifest.at.mark("distrust"), json.dumps(plain).encode() + b"\n")
         elif verdict.outcome == "whole":
             found = Verified(when=self._now, how=verdict.how, percent=verdict.percent)
-            if self._put(manifest.at.mark(found.mark), found.to_json()):
+            if self._marks.put(manifest.at.mark(found.mark), found.to_json()):
                 self._forget(manifest, found, marks)
-
-    def _put(self, key: str, data: bytes) -> bool:
-        """Put a mark where that is allowed; False if it is not there now."""
-        if not self._marks:
-            return False
-        try:
-            self._storage.put(key, data)
-        except DeniedError as error:
-            self._marks = False
-            logger.warning("no marks are left, so check will not know of this: {}", error)
-        except StorageError as error:
-            logger.warning("the mark could not be put: {}", error)
-        else:
-            return True
-        return False
 
     def _forget(self, manifest: Manifest, found: Verified, marks: Iterable[str]) -> None:
         """Delete older marks that say no more than the new one; those that may not be deleted do no harm."""

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from s3nap import pipeline
-from s3nap.catalog import Catalog, JobCatalog
+from s3nap.catalog import Catalog
 from s3nap.compression import COMPRESSIONS
 from s3nap.errors import DeniedError, ProgramError, RecipientError, S3napError
 from s3nap.findings import Level
@@ -53,7 +53,7 @@ def of_conf(conf: Conf, catalog: Catalog, endpoint: str | None, today: date) -> 
                 cycle=job.cycle,
                 catch_up=job["CatchUp"],
                 machine=diffdir.machine if readable else None,
-                doubts=_doubts(known),
+                doubts=known.doubts,
                 marks=marks,
             )
 
@@ -61,11 +61,7 @@ def of_conf(conf: Conf, catalog: Catalog, endpoint: str | None, today: date) -> 
 def of_host(catalog: Catalog, today: date) -> Iterator[JobFacts]:
     """Yield the facts of every job that a host has archives of. Raises StorageError."""
     for name, known in catalog.all_jobs().items():
-        yield JobFacts(job=name, day=today, archives=known.archives, doubts=_doubts(known))
-
-
-def _doubts(known: JobCatalog) -> list[str]:
-    return [*known.unreadable, *known.ignored]
+        yield JobFacts(job=name, day=today, archives=known.archives, doubts=known.doubts)
 
 
 def _sees_marks(storage: Storage, host: str) -> bool:

@@ -21,7 +21,11 @@ svnadmin:subversion
 mariadbd:mariadb-server
 mariadb-dump:mariadb-server
 initdb:postgresql
-pg_dump:postgresql"
+pg_dump:postgresql
+systemd-analyze:systemd
+bash:bash
+groff:groff-base
+dpkg-deb:dpkg"
 
 # servers lie beside the usual PATH
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import boto3
 import pytest
+from buckets import Bucket, Endpoint, fresh_bucket  # noqa: F401
 from keys_fixture import gpg_home  # noqa: F401
 from moto.server import ThreadedMotoServer
 from storages import MemoryStorage
@@ -21,7 +21,7 @@ from s3nap.storage import Storage
 from s3nap.storage.local import LocalStorage
 from s3nap.storage.open import open_storage
 
-pytest_plugins = ["machine", "servers", "promises"]
+pytest_plugins = ["calling", "machine", "promises", "scheduling", "servers", "silence", "web"]
 
 _PATIENCE = 20  # seconds for a server to start
 
@@ -76,16 +76,12 @@ def moto_endpoint() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def make_s3_storage(tmp_path: Path) -> Callable[[dict[str, str]], Storage]:
+def make_s3_storage(fresh_bucket: Callable[[Endpoint], Bucket]) -> Callable[[Endpoint], Storage]:  # noqa: F811
     """Call it with an endpoint to get a storage under a prefix of a fresh bucket there."""
 
-    def make(endpoint: dict[str, str]) -> Storage:
-        bucket = f"test-{secrets.token_hex(6)}"
-        session = boto3.Session(endpoint["key"], endpoint["secret"], region_name="us-east-1")
-        session.client("s3", endpoint_url=endpoint["url"]).create_bucket(Bucket=bucket)
-        key_file = tmp_path / "s3.key"
-        key_file.write_text(f"key = {endpoint['key']}\nsecret = {endpoint['secret']}\n")
-        return open_storage(f"s3://{bucket}/pre/fix", endpoint=endpoint["url"], key_file=key_file)
+    def make(endpoint: Endpoint) -> Storage:
+        made = fresh_bucket(endpoint)
+        return open_storage(f"s3://{made.name}/pre/fix", endpoint=made.endpoint, key_file=made.key_file)
 
     return make
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from s3nap.storage import Data, Listed, Storage, Stored
 
 DIED = 57
 _FAILED = 58
+_PATIENCE = 1  # seconds for Ctrl-C to end what hangs in the first thread
 _FILES = frozenset({"os.rename", "os.link", "os.symlink", "os.remove", "os.mkdir", "os.rmdir", "subprocess.Popen"})
 _T = TypeVar("_T")
 
@@ -56,6 +59,56 @@ def dies(at: int, report: Path, call: Callable[[], None]) -> bool:
     return ended == DIED
 
 
+def hangs(at: int, report: Path, call: Callable[[], None], *, interrupt: bool) -> bool:
+    """Run ``call`` in a fork that hangs at its ``at``-th step, as on a disk that answers no more; False if it ended.
+
+    When it hangs, it gets Ctrl-C, if that is wanted; where that does not end it (another thread hangs), it is killed.
+    """
+    hung = report.with_name("hung")
+    hung.unlink(missing_ok=True)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _live(at, report, lambda: _interruptible(call), lambda: _hang(hung))
+    status = _ended(child, hung.exists)
+    if status is None and interrupt:
+        os.kill(child, signal.SIGINT)
+        until = time.monotonic() + _PATIENCE
+        status = _ended(child, lambda: time.monotonic() > until)
+    if status is None:
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    ended = os.waitstatus_to_exitcode(status)
+    assert ended in {0, DIED, -signal.SIGKILL}, report.read_text() if ended == _FAILED else f"ended with {ended}"
+    return hung.exists()
+
+
+def _ended(child: int, otherwise: Callable[[], bool]) -> int | None:
+    """Wait until a child has ended, and return its status; None as soon as something else is the case."""
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
+        if otherwise():
+            return None
+        time.sleep(0.01)
+
+
+def _interruptible(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except KeyboardInterrupt:
+        os._exit(DIED)
+
+
+def _hang(hung: Path) -> None:
+    assert _steps is not None
+    _steps.at = 0  # what it does after Ctrl-C goes well
+    hung.touch()
+    while True:
+        time.sleep(1)
+
+
 def steps_of(report: Path, call: Callable[[], None]) -> int:
     """Run ``call`` in a fork and count its steps."""
     counted = report.with_name("steps")
@@ -80,11 +133,13 @@ def broken(at: int, number: int, call: Callable[[], None]) -> None:
     call()
 
 
-def _live(at: int, report: Path, call: Callable[[], None]) -> None:
+def _live(
+    at: int, report: Path, call: Callable[[], None], happens: Callable[[], None] = lambda: os._exit(DIED)
+) -> None:
     global _steps  # noqa: PLW0603 - of this fork, which ends below
     try:
         _steps = _Steps()
-        _steps.at, _steps.happens = at, lambda: os._exit(DIED)
+        _steps.at, _steps.happens = at, happens
         wait = pipeline.Running.wait
 
         def watch(event: str, args: tuple[object, ...]) -> None:

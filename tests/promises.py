@@ -20,6 +20,7 @@ PROOFS = (
     (1, "dying at every step in DiffDir", "test_crash::test_a_crash_at_any_step_in_diffdir_loses_nothing"),
     (1, "kill -9", "test_crash::test_a_killed_process_loses_nothing"),
     (1, "dying at each step, by source, type and storage", "test_failpoints::test_dying_at_any_step_loses_nothing"),
+    (1, "a disk that hangs, by step", "test_failpoints::test_a_run_that_hangs_at_any_step"),
     (1, "a commit in doubt", "test_crash::test_a_commit_in_doubt_is_settled_by_the_next_run"),
     (1, "dying in prune and rm", "test_prune::test_a_crash"),
     (1, "403 at each request", "test_network::test_a_refusal_at_any_request_loses_nothing"),

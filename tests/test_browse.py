@@ -32,7 +32,6 @@ from s3nap.names import readable
 from s3nap.outlook import Outlook
 from s3nap.tour import Tour
 
-pytestmark = pytest.mark.xdist_group("browse")  # one world for all
 HOSTILE = b"[red]bold\x1b[31m\n\xff"
 NOTHING = {"bucket": None, "host": None, "passphrase_file": None, "keys": (), "quiet": True, "verbose": False}
 NOTHING |= {"trusted_signer": (), "unsigned": False}

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import archives
+import calling
 import pytest
 from archives import after, archive, cycle_from
 from keys_fixture import GpgHome
 from prometheus_client.parser import text_string_to_metric_families
 from small_world import World, s3nap
 
-from s3nap import cli, config, monitors, vitals
+from s3nap import config, monitors, vitals
 from s3nap.cycle import HanoiCycle
 from s3nap.errors import Exit
 from s3nap.findings import Finding, Level, applied
@@ -332,11 +333,12 @@ Call = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
+def call(call: calling.Call) -> Call:
+    """Call it with options of ``check`` to get the status and what was printed."""
+
     def run(*args: object) -> tuple[int, str]:
-        capsys.readouterr()
-        status = cli._status(["check", *map(str, args)])
-        return int(status), capsys.readouterr().out
+        said = call("check", *args)
+        return said.status, said.out
 
     return run
 

@@ -5,52 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import archives
-import boto3
 import pytest
+from buckets import Bucket, Endpoint, write_key_file
+from calling import Call, Said
 from keys_fixture import GpgHome
 from small_world import World, fake_program, s3nap, tree_of
 
-from s3nap import cli
+from s3nap import namedconfs
 from s3nap.errors import Exit, NothingMatchesError, UsageError
 from s3nap.manifest import Archive, Type
 from s3nap.when import choose, local_day
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Said]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """The command line within this process, without a traceback."""
-
-    def run(*args: object) -> Said:
-        capsys.readouterr()
-        status = cli._status([str(arg) for arg in args])
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return Said(int(status), said.out, said.err)
-
-    return run
 
 
 @pytest.fixture
@@ -104,7 +77,7 @@ def test_a_bare_name_is_a_conf(
     for path in folders:
         path.mkdir()
     shutil.copy(world.conf, tmp_path / file)
-    monkeypatch.setattr(cli, "_CONF_FOLDERS", folders)
+    monkeypatch.setattr(namedconfs, "FOLDERS", folders)
     shown = call("-t", "web", "--date", world.day(0))
     assert shown.status == Exit.DONE
     assert "FULL" in shown.out
@@ -437,16 +410,9 @@ def test_a_passphrase_that_is_no_text_ends_with_2(call: Call, world: World, tmp_
 # the bucket
 
 
-def _key_file(folder: Path, endpoint: dict[str, str]) -> Path:
-    path = folder / "s3.key"
-    path.write_text(f"key={endpoint['key']}\nsecret={endpoint['secret']}\n")
-    path.chmod(0o600)
-    return path
-
-
 def test_an_unreachable_endpoint_ends_with_10(call: Call, tmp_path: Path) -> None:
     """Where nothing listens, the run says so soon."""
-    key = _key_file(tmp_path, {"key": "k", "secret": "s3cr3t-value"})
+    key = write_key_file(tmp_path / "s3.key", {"key": "k", "secret": "s3cr3t-value"})
     world = World(tmp_path / "w", bucket="s3://nowhere", extra=["Endpoint http://127.0.0.1:1", f"S3KeyFile {key}"])
     world.fill()
     said = call("-c", world.conf, "--date", world.day(0))
@@ -458,15 +424,13 @@ def test_an_unreachable_endpoint_ends_with_10(call: Call, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("fault", ["no bucket", "wrong credentials"])
 def test_a_bucket_that_refuses_ends_with_10(
-    call: Call, tmp_path: Path, rclone_endpoint: dict[str, str], fault: str
+    call: Call, tmp_path: Path, rclone_endpoint: dict[str, str], fresh_bucket: Callable[[Endpoint], Bucket], fault: str
 ) -> None:
     """A bucket that is not there, or that does not know us, is named; the secret is not."""
-    endpoint, there = dict(rclone_endpoint), f"there-{secrets.token_hex(4)}"
-    session = boto3.Session(endpoint["key"], endpoint["secret"], region_name="us-east-1")
-    session.client("s3", endpoint_url=endpoint["url"]).create_bucket(Bucket=there)
+    endpoint, there = dict(rclone_endpoint), fresh_bucket(rclone_endpoint).name
     if fault == "wrong credentials":
         endpoint["secret"] = "s3cr3t-value"
-    key = _key_file(tmp_path, endpoint)
+    key = write_key_file(tmp_path / "s3.key", endpoint)
     bucket = f"s3://{there}" if fault == "wrong credentials" else "s3://missing"
     world = World(tmp_path / "w", bucket=bucket, extra=[f"Endpoint {endpoint['url']}", f"S3KeyFile {key}"])
     world.fill()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from soak import cases
 
 from s3nap import conffile
 from s3nap.conffile import Directive, Section
@@ -275,7 +276,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(st.one_of(st.binary(max_size=80), st.lists(PIECES, max_size=25).map(lambda parts: "".join(parts).encode())))
 @example(b"\xff\xfeA\x00")
 @example(b"<\xc2\xa0")

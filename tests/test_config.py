@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from soak import cases
 
 from s3nap import config
 from s3nap.cycle import Cycle, HanoiCycle, SimpleCycle
@@ -501,10 +502,10 @@ def test_generated_conf_loads(tmp_path: Path) -> None:
 
 def test_examples_of_the_table_are_right(load: Load) -> None:
     """What a generated conf shows in comments is itself correct."""
-    apart = {"DiffDir", "Bucket", "GpgPassphraseFile"}
+    apart = {"DiffDir", "Bucket", "GpgPassphraseFile", "PingFile"}
     lines = [f"{name} {spec.example}" for name, spec in TABLE.items() if name not in apart]
     assert load("\n".join(lines) + "\n").jobs
-    assert load("GpgPassphraseFile /p\nDirectory /a\n").jobs
+    assert load("GpgPassphraseFile /p\nPingFile /p\nDirectory /a\n").jobs
 
 
 def test_reference_has_every_directive() -> None:
@@ -558,7 +559,7 @@ LINES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(st.lists(LINES, max_size=15), st.booleans())
 def test_any_mixture_is_a_conf_or_faults(lines: list[str], on_this_host: bool) -> None:
     """However lines are mixed, the answer is a conf with jobs of different names, or faults."""

@@ -5,21 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loguru import logger
 
 from s3nap.errors import Exit, UsageError, VerificationError
 from s3nap.sources import within
 
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logger.disable("s3nap")
-    yield
-    logger.enable("s3nap")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture

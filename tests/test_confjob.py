@@ -123,16 +123,24 @@ def test_with_a_passphrase_it_is_stored_but_the_passphrase_is_not(world: World, 
     assert SECRET.encode() not in b"".join(files(tmp_path / "t").values())
 
 
-def test_a_secret_that_is_named_twice_stays_here(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("directive", "text"),
+    [
+        ("S3KeyFile", f"key=a\nsecret={SECRET}\n"),
+        ("NotifyFile", f"json://{SECRET}@127.0.0.1\n"),
+        ("PingFile", f"https://127.0.0.1/{SECRET}\n"),
+    ],
+)
+def test_a_secret_that_is_named_twice_stays_here(world: World, tmp_path: Path, directive: str, text: str) -> None:
     """Were a file of secrets also the LogConfig, or a link to it, it would still not be stored."""
     key = tmp_path / "key.txt"
-    key.write_text(f"key=a\nsecret={SECRET}\n")
+    key.write_text(text)
     key.chmod(0o600)
     link = tmp_path / "logconfig"
     link.symlink_to(key)
     world.conf.write_text(world.conf.read_text().replace(f'"{world.base / "logconfig.ini"}"', str(link)))
     with world.conf.open("a") as conf:
-        conf.write(f"S3KeyFile {key}\n")
+        conf.write(f"{directive} {key}\n")
     job = config.load(world.conf).jobs[-1]
     assert key not in [path.resolve() for path in job.files]
     assert world.conf in job.files

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import soak
 from keys_fixture import GpgHome
-from loguru import logger
 from small_world import Tree, World, tree_of
 
 from s3nap.errors import Exit, S3napError
@@ -17,16 +16,11 @@ from s3nap.liveness import chain
 from s3nap.reader import KeySource, Reader
 from s3nap.restore import restore_tree
 
-_REGIONS = 64 if os.environ.get("S3NAP_SOAK_MINUTES") else 3  # of each object, and its first and last bytes
+pytestmark = pytest.mark.usefixtures("quiet")
+
+_REGIONS = 64 if soak.MINUTES else 3  # of each object, and its first and last bytes
 _REFUSALS = {Exit.KEY, Exit.VERIFICATION, Exit.NOTHING}
 _UNUSED = ("restore.sh", "index", "log")  # no restore by s3nap reads them
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logger.disable("s3nap")
-    yield
-    logger.enable("s3nap")
 
 
 @pytest.fixture(params=["plain", "encrypted"])

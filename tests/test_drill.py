@@ -410,7 +410,7 @@ def test_the_server_goes_with_s3nap(mariadb: MariaDB, backups: Backups, scratch:
     backups.write(f'MySQL "{mariadb.socket}:shop"', "StoreConf Off")
     backups.back_up()
     real, begun = shutil.which("mariadb"), backups.folder / "begun"
-    backups.fake("mariadb", f'case $* in *--binary-mode*) touch {begun}; exec sleep 5;; esac; exec {real} "$@"')
+    backups.fake("mariadb", f'case $* in *--binary-mode*) touch {begun}; exec sleep 30;; esac; exec {real} "$@"')
     command = [sys.executable, "-m", "s3nap", "drill", "-c", str(backups.conf), "--target", str(scratch)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert _until(lambda: begun.exists() or process.poll() is not None)

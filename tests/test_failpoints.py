@@ -12,15 +12,15 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
 import pytest
+import soak
+from buckets import Bucket, Endpoint
 from daily import Daily
-from dying import Stepping, broken, dies, steps_of
-from loguru import logger
+from dying import Stepping, broken, dies, hangs, steps_of
 from servers import MariaDB, Postgres
 from small_world import World, fake_program, tree_of
 
@@ -33,16 +33,16 @@ from s3nap.restore import restore_tree
 from s3nap.state import DiffDir
 from s3nap.storage import Storage
 
-_SAMPLE = None if os.environ.get("S3NAP_SOAK_MINUTES") else 10  # points of a run that are tried
-_DISK_SAMPLE = None if os.environ.get("S3NAP_SOAK_MINUTES") else 40
+pytestmark = pytest.mark.usefixtures("quiet")
+
+_SAMPLE = None if soak.MINUTES else 10  # points of a run that are tried
+_DISK_SAMPLE = None if soak.MINUTES else 40
+_HANG_SAMPLE = None if soak.MINUTES else 8
 
 
 @pytest.fixture(autouse=True)
-def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    logger.disable("s3nap")
-    yield
-    logger.enable("s3nap")
 
 
 def _points(count: int, sample: int | None) -> list[int]:
@@ -107,18 +107,12 @@ class Place:
 
 
 @pytest.fixture(params=["local", "S3"])
-def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def bucket(request: pytest.FixtureRequest, fresh_bucket: Callable[[Endpoint], Bucket]) -> str:
     """Lines of a conf; the folder is that of Daily."""
     if request.param == "local":
         return ""
     endpoint: dict[str, str] = request.getfixturevalue("rclone_endpoint")
-    name = f"fail-{secrets.token_hex(6)}"
-    session = boto3.Session(endpoint["key"], endpoint["secret"], region_name="us-east-1")
-    session.client("s3", endpoint_url=endpoint["url"]).create_bucket(Bucket=name)
-    key_file = tmp_path / "s3.key"
-    key_file.write_text(f"key = {endpoint['key']}\nsecret = {endpoint['secret']}\n")
-    key_file.chmod(0o600)
-    return f"Bucket s3://{name}\nEndpoint {endpoint['url']}\nS3KeyFile {key_file}\n"
+    return fresh_bucket(endpoint).conf()
 
 
 def _directory(diffs: int) -> Callable[..., Place]:
@@ -252,6 +246,32 @@ def test_a_disk_that_fails_at_any_step_fails_the_run_and_no_more(
     world.assert_restores({**trees, world.runs[-1]: tree_of(world.tree)})
     world.assert_tidy()
     tried(len(_points(count, _DISK_SAMPLE)))
+
+
+@pytest.mark.parametrize("interrupt", [True, False], ids=["Ctrl-C", "killed"])
+def test_a_run_that_hangs_at_any_step_commits_no_lie(
+    tmp_path: Path, interrupt: bool, tried: Callable[[int], None]
+) -> None:
+    """A disk that answers no more, and then Ctrl-C or kill -9: what is stored is whole, and the next run goes on."""
+    world = World(tmp_path)
+    trees = world.days(0, 1)
+    world.fill(2)
+    now, report, hung = tree_of(world.tree), tmp_path / "report", 0
+
+    def run() -> None:
+        assert world.run(2, force=True).status is Exit.DONE
+
+    points = _points(steps_of(report, run), _HANG_SAMPLE)
+    for at in points:
+        hung += hangs(at, report, run, interrupt=interrupt)
+        assert set(trees) <= set(world.runs)
+        newest = world.runs[-1]
+        world.assert_restores({newest: trees.get(newest, now)})
+    run()
+    world.assert_restores({**trees, world.runs[-1]: now})
+    world.assert_tidy()
+    assert hung > len(points) // 2
+    tried(len(points))
 
 
 @pytest.mark.parametrize("number", [0, errno.ENOSPC, errno.EIO], ids=["killed", "ENOSPC", "EIO"])

@@ -6,11 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from loguru import logger
 from trees import difference, fingerprint
 from world import World
 
@@ -24,13 +23,6 @@ from s3nap.sources.table import make_source
 
 DIFF, FULL = Type.DIFF, Type.FULL
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logger.disable("s3nap")
-    yield
-    logger.enable("s3nap")
 
 
 @pytest.fixture
@@ -145,6 +137,8 @@ for word; do case $word in --listed-incremental=*) snapshot=${word#*=};; esac; d
 "$TAR" "$@" || exit
 exec PYTHON - "$snapshot" << 'end'
 import pathlib, sys
+
+pytestmark = pytest.mark.usefixtures("quiet")
 path = pathlib.Path(sys.argv[1])
 head, _, rest = path.read_bytes().partition(b"\n")
 seconds, _, rest = rest.partition(b"\0")

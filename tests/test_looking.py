@@ -6,16 +6,14 @@ import json
 import os
 import random
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from keys_fixture import GpgHome
-from loguru import logger
 from trees import Fingerprint, Mutator, fingerprint
-from world import World
+from world import World, in_memory
 
 from s3nap import access, config
 from s3nap.cli import cli
@@ -24,29 +22,16 @@ from s3nap.manifest import Archive
 from s3nap.picking import Selection, contents_of, cost, pick, write
 from s3nap.reader import KeySource, Reader
 
-pytestmark = pytest.mark.xdist_group("looking")  # one world for all
 DAYS = 20
-PICKS = 200
+PICKS = 100
 
 
 @pytest.fixture(scope="module")
-def world(gpg_home: GpgHome) -> Iterator[World]:
+def world(gpg_home: GpgHome, quiet: None) -> Iterator[World]:  # noqa: ARG001
     """Twenty days of one tree: chains of up to five, encrypted, in small chunks; nothing is swept."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="s3nap-test-", dir=memory if os.access(memory, os.W_OK) else None))
-    (folder / "bucket").mkdir()
-    bucket = f"Bucket file://{folder}/bucket\nGpgRecipient {gpg_home.recipient}\nChunkSize 64K\n"
-    found = World(folder / "machine", folder, bucket, top="Diffs 4\nFulls 6\n")
-    found.folder.mkdir()
-    logger.disable("s3nap")
-    tree = Mutator(found.tree, seed=11, files=150)
-    for _ in range(DAYS):
-        found.good_run()
-        found.next_day()
-        tree.day(15)
-    yield found
-    logger.enable("s3nap")
-    shutil.rmtree(folder)
+    with in_memory(f"GpgRecipient {gpg_home.recipient}\nChunkSize 64K\n", top="Diffs 4\nFulls 6\n") as found:
+        found.live(Mutator(found.tree, seed=11, files=150), DAYS, edits=15)
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,9 @@ import pytest
 from click.testing import CliRunner
 from daily import Daily
 from keys_fixture import GpgHome
-from loguru import logger
 from storages import FaultyStorage
 from trees import Fingerprint, Mutator
-from world import FIRST, World
+from world import FIRST, World, in_memory
 
 from s3nap import access, archivefs, config, daytree, mounting
 from s3nap.archivefs import ArchiveFs, Day
@@ -39,10 +38,7 @@ from s3nap.errors import NothingMatchesError, S3napError, UsageError
 from s3nap.peeking import Files
 from s3nap.reader import KeySource, Reader
 
-pytestmark = [
-    pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="needs /dev/fuse"),
-    pytest.mark.xdist_group("mount"),  # one world for all
-]
+pytestmark = pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="needs /dev/fuse")
 DAYS = 6
 _PATIENCE = 30  # seconds until a mount must be there, or gone
 
@@ -111,23 +107,11 @@ def mounted(folder: Path, *words: str, end: int | None = None) -> Iterator[Mount
 
 
 @pytest.fixture(scope="module")
-def world(gpg_home: GpgHome) -> Iterator[World]:
+def world(gpg_home: GpgHome, quiet: None) -> Iterator[World]:  # noqa: ARG001
     """Wild days of one tree: FULLs and DIFFs, encrypted, in small chunks; nothing is swept."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="s3nap-test-", dir=memory if os.access(memory, os.W_OK) else None))
-    (folder / "bucket").mkdir()
-    bucket = f"Bucket file://{folder}/bucket\nGpgRecipient {gpg_home.recipient}\nChunkSize 64K\n"
-    found = World(folder / "machine", folder, bucket, top="Diffs 2\nFulls 6\n")
-    found.folder.mkdir()
-    logger.disable("s3nap")
-    tree = Mutator(found.tree, seed=5, files=120)
-    for _ in range(DAYS):
-        found.good_run()
-        found.next_day()
-        tree.day(15)
-    yield found
-    logger.enable("s3nap")
-    shutil.rmtree(folder)
+    with in_memory(f"GpgRecipient {gpg_home.recipient}\nChunkSize 64K\n", top="Diffs 2\nFulls 6\n") as found:
+        found.live(Mutator(found.tree, seed=5, files=120), DAYS, edits=15)
+        yield found
 
 
 def strange(world: World) -> list[str]:

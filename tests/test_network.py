@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import boto3
 import pytest
-from loguru import logger
+from buckets import Bucket, Endpoint
 from proxy import Fault, Proxy
 from small_world import World, tree_of
 
@@ -23,6 +22,8 @@ from s3nap.reader import KeySource, Reader
 from s3nap.storage import Storage
 from s3nap.storage.patience import DELAYS
 from s3nap.storage.s3 import S3Storage
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 _SHORT = (0.01,) * 4
 _OUTAGE = float(os.environ.get("S3NAP_OUTAGE_SECONDS", "1"))
@@ -49,13 +50,6 @@ class Remote(World):
         return self.far
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logger.disable("s3nap")
-    yield
-    logger.enable("s3nap")
-
-
 @pytest.fixture
 def proxy(rclone_endpoint: dict[str, str]) -> Iterator[Proxy]:
     with Proxy(rclone_endpoint["url"]).running() as running:
@@ -63,22 +57,23 @@ def proxy(rclone_endpoint: dict[str, str]) -> Iterator[Proxy]:
 
 
 def _world(
-    tmp_path: Path, endpoint: dict[str, str], proxy: Proxy, delays: Sequence[float] = _SHORT, timeout: float = 0.5
+    tmp_path: Path, bucket: Bucket, proxy: Proxy, delays: Sequence[float] = _SHORT, timeout: float = 0.5
 ) -> Remote:
-    bucket = f"net-{secrets.token_hex(6)}"
-    session = boto3.Session(endpoint["key"], endpoint["secret"], region_name="us-east-1")
-    session.client("s3", endpoint_url=endpoint["url"]).create_bucket(Bucket=bucket)
-    key_file = tmp_path / "s3.key"
-    key_file.write_text(f"key = {endpoint['key']}\nsecret = {endpoint['secret']}\n")
-    key_file.chmod(0o600)
     timeouts = (timeout, timeout)
-    storage = S3Storage(bucket=bucket, endpoint=proxy.url, key_file=key_file, delays=delays, timeouts=timeouts)
+    storage = S3Storage(
+        bucket=bucket.name, endpoint=proxy.url, key_file=bucket.key_file, delays=delays, timeouts=timeouts
+    )
     return Remote(tmp_path, far=storage)
 
 
 @pytest.fixture
-def world(tmp_path: Path, rclone_endpoint: dict[str, str], proxy: Proxy) -> Remote:
-    made = _world(tmp_path, rclone_endpoint, proxy)
+def bucket(rclone_endpoint: dict[str, str], fresh_bucket: Callable[[Endpoint], Bucket]) -> Bucket:
+    return fresh_bucket(rclone_endpoint)
+
+
+@pytest.fixture
+def world(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> Remote:
+    made = _world(tmp_path, bucket, proxy)
     made.fill()
     assert made.run(0).status is Exit.DONE
     return made
@@ -173,11 +168,11 @@ def _restored(world: Remote, reader: Reader, links: object) -> object:
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
 @pytest.mark.parametrize("at", [4, 9])
 def test_an_outage_in_mid_upload_is_ridden_out(
-    tmp_path: Path, rclone_endpoint: dict[str, str], proxy: Proxy, how: Literal["refuses", "hangs"], at: int
+    tmp_path: Path, bucket: Bucket, proxy: Proxy, how: Literal["refuses", "hangs"], at: int
 ) -> None:
     """The network is gone for a while: the run waits, and goes on where it was, with the very same archive."""
     long = _OUTAGE > 60
-    world = _world(tmp_path, rclone_endpoint, proxy, DELAYS if long else (0.1,) * 60, 60 if long else 0.2)
+    world = _world(tmp_path, bucket, proxy, DELAYS if long else (0.1,) * 60, 60 if long else 0.2)
     world.fill()
     (world.tree / "large").write_bytes(os.urandom(1 << 20))
     proxy.outage = (at, how, _OUTAGE)

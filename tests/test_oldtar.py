@@ -94,6 +94,22 @@ def test_a_file_that_the_tree_lost_is_noticed(tmp_path: Path) -> None:
     ]
 
 
+def test_a_directory_of_which_the_last_level_knows_nothing_is_named(tmp_path: Path) -> None:
+    """The day after a rotation tar lists it as a file that need not be stored, and not what it holds by then."""
+    tree = tmp_path / "tree"
+    for name in ("a/below", "b", "c"):
+        (tree / name).mkdir(parents=True)
+        (tree / name / "file").write_text(name)
+    levels = [dumped(tree, tmp_path / "snapshot", "--format=gnu")]
+    for script in ("mv a x; mv b a; mv c b; mv x c", "rm c/below/file"):
+        subprocess.run(["sh", "-ec", script], cwd=tree, check=True)
+        levels.append(dumped(tree, tmp_path / "snapshot", "--format=gnu"))
+    done = restored(levels, tmp_path / "target")
+    assert (tmp_path / "target" / str(tree)[1:] / "c" / "below" / "file").exists()
+    assert done.check() == ([], [])
+    assert done.unsure() == [f"{tree}/c/below".removeprefix("/")]
+
+
 def old_level(*members: tuple[bytes, bytes, bytes]) -> bytes:
     """Members of the old format: type, name, body."""
     stream = b""

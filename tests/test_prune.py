@@ -9,15 +9,16 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from calling import Call
 from small_world import Tree, World, everything, tree_of
 from storages import CrashError, FaultyStorage
 from test_crash import Restricted
 
-from s3nap import access, cli, deleting
+from s3nap import access, deleting
 from s3nap.access import Place
 from s3nap.errors import Exit, StorageError
 from s3nap.liveness import chain, judge
@@ -28,30 +29,6 @@ from s3nap.upkeep import Fate
 
 _SWEEPING = 8  # the first day after which nobody needs the first chain
 _WEEKS = 15 * 86400  # seconds
-
-
-@dataclass(frozen=True)
-class Said:
-    status: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Said]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """The command line within this process."""
-
-    def run(*args: object) -> Said:
-        capsys.readouterr()
-        status = cli._status([str(arg) for arg in args])
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return Said(int(status), said.out, said.err)
-
-    return run
 
 
 @pytest.fixture

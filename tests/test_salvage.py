@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loguru import logger
 from trees import Fingerprint, Mutator, difference, fingerprint
 from world import World
 
@@ -26,30 +25,19 @@ from s3nap.reader import KeySource, Reader
 from s3nap.sources.tarscan import Scan
 from s3nap.survey import Found, survey
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 CHUNK = 65536
 DAYS = 4
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logger.disable("s3nap")
-    yield
-    logger.enable("s3nap")
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Four days of a tree that changes in every way, one FULL and three DIFFs."""
-    logger.disable("s3nap")
     folder = tmp_path_factory.mktemp("salvage")
     (folder / "bucket").mkdir()
     world = World(folder, folder, f"Bucket file://{folder}/bucket\nChunkSize {CHUNK}\n")
-    tree = Mutator(world.tree, seed=7, files=150)
-    for day in range(DAYS):
-        if day:
-            world.next_day()
-            tree.day()
-        world.good_run()
+    world.live(Mutator(world.tree, seed=7, files=150), DAYS)
     return world
 
 

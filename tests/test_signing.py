@@ -8,13 +8,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
 from small_world import World, fake_program, s3nap, tree_of
 from storages import FaultyStorage
 
+from s3nap import archiving
 from s3nap.catalog import Catalog
 from s3nap.copies import Copies
 from s3nap.errors import DeniedError, Exit, RecipientError, UntrustedError
@@ -318,11 +319,23 @@ def test_a_signature_without_its_manifest_is_swept(world: World) -> None:
     world.assert_tidy()
 
 
-def test_restore_never_takes_an_unsigned_archive_unasked(world: World, ring: Ring, tmp_path: Path) -> None:
+class HourAgo(datetime):
+    """A clock."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) - timedelta(hours=1)
+
+
+def test_restore_never_takes_an_unsigned_archive_unasked(
+    world: World, ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """List and restore pass over it and say so, with a conf and without; --unsigned takes it."""
     signing, world.extra = world.extra, []
     world.write_conf()
-    trees = world.days(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(archiving, "datetime", HourAgo)  # an id of the same second would be newer or older by chance
+        trees = world.days(0)
     (unsigned,) = trees
     world.extra = signing
     world.write_conf()
@@ -349,6 +362,37 @@ def test_restore_never_takes_an_unsigned_archive_unasked(world: World, ring: Rin
     unasked = s3nap("restore", world.job, *where, "--target", tmp_path / "free")
     assert (unasked.returncode, "--trusted-signer" in unasked.stderr) == (Exit.DONE, True)
     assert s3nap("list", *where, "--trusted-signer", "ABCD").returncode == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    "fake",
+    [
+        "kill -KILL $$",
+        "exit 2",
+        'GNUPGHOME=/dev/null exec "$REAL" "$@"',
+        'mkdir -p "$0-home/pubring.kbx"; GNUPGHOME="$0-home" exec "$REAL" "$@"',
+        'ulimit -n 5; exec "$REAL" "$@"',
+    ],
+    ids=["killed", "silent", "no home", "no keyring", "no descriptors"],
+)
+def test_an_archive_whose_signature_gpg_cannot_look_at_is_no_strangers(
+    world: World, ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: str
+) -> None:
+    """It is told, nothing is swept meanwhile, and a restore does not take an older one without a word."""
+    trees = world.days(0, 1)
+    newest = world.runs[-1]
+    script = f'case "$*" in *--verify*) {fake} ;; *) exec "$REAL" "$@" ;; esac'
+    fake_program(tmp_path / "bin", "gpg", script)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+        known = catalog(world, ring.host).job(world.job)
+        assert (known.archives, known.ignored, len(known.unreadable)) == ([], [], 2)
+        assert newest in known.unreadable[1]
+        listed = s3nap("list", "-c", world.conf, "--json")
+        assert (listed.returncode, newest in listed.stderr) == (Exit.WARNINGS, True)
+        refused = s3nap("restore", world.job, "-c", world.conf, "--target", tmp_path / "no")
+        assert (refused.returncode, newest in refused.stderr) == (Exit.NOTHING, True)
+    world.assert_restores(trees)
 
 
 def test_a_person_vouches_for_what_was_there_before(world: World, ring: Ring) -> None:

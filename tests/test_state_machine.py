@@ -21,29 +21,23 @@ from history import History
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from loguru import logger
 from small_tree import EDITS, RENAMES, Edit
+from soak import MINUTES as SOAK
 from storages import CrashError
 
 from s3nap.errors import StorageError
 from s3nap.manifest import Type
 
-SOAK = float(os.environ.get("S3NAP_SOAK_MINUTES", "0"))
+pytestmark = pytest.mark.usefixtures("quiet")
+
 _PARTS = 4  # for as many processes as there are cores
-_HISTORIES = 30  # in each part
-_STEPS = 16
+_HISTORIES = 26  # in each part
+_STEPS = 12
 _STEPS_OF_A_RUN = 160  # about, each of which a process can die at
 _CALLS_OF_A_RUN = 25  # to the storage
 
 numbers = st.integers(0, 31)
 edits = st.lists(st.tuples(st.sampled_from(EDITS), numbers, numbers), max_size=5)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logger.disable("s3nap")
-    yield
-    logger.enable("s3nap")
 
 
 def _begin() -> tuple[History, Callable[[], None]]:

@@ -5,35 +5,26 @@ from __future__ import annotations
 import os
 import random
 import re
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import boto3
 import pytest
+from buckets import Bucket, Endpoint
 from keys_fixture import GpgHome
-from loguru import logger
+from soak import FILES as SOAK
 from trees import Mutator
 from world import World
 
 from s3nap import config
 from s3nap.cycle import day_number
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 _LEFT_OUT = "[a-c]*.py"
 _EXPECTED = re.compile("both back up as host|is everything mounted")
 HANOI = "<Cycle hanoi>\nCycleType HanoiCycle\nDiscs 4\nDirectory TREE\n</Cycle>\n"
-
-SOAK = int(os.environ.get("S3NAP_SOAK_FILES", "0"))  # make soak: larger trees, and thirty days on S3 as well
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Thirty days say a lot on standard error."""
-    logger.disable("s3nap")
-    yield
-    logger.enable("s3nap")
 
 
 @pytest.fixture
@@ -51,19 +42,6 @@ def local_world(tmp_path: Path, scratch: Path, gpg_home: GpgHome) -> World:
     (scratch / "bucket").mkdir()
     bucket = f"Bucket file://{scratch}/bucket\nGpgRecipient {gpg_home.recipient}\nChunkSize 1M\n"
     return World(tmp_path, scratch, bucket)
-
-
-@pytest.fixture
-def make_bucket(rclone_endpoint: dict[str, str]) -> Callable[[], str]:
-    """Call it to get a fresh bucket."""
-
-    def make() -> str:
-        name = f"days-{secrets.token_hex(6)}"
-        session = boto3.Session(rclone_endpoint["key"], rclone_endpoint["secret"], region_name="us-east-1")
-        session.client("s3", endpoint_url=rclone_endpoint["url"]).create_bucket(Bucket=name)
-        return name
-
-    return make
 
 
 def undisturbed(world: World, tree: Mutator, days: int) -> None:
@@ -84,20 +62,21 @@ def undisturbed(world: World, tree: Mutator, days: int) -> None:
 def test_thirty_days_local(local_world: World) -> None:
     """A DIFF chain and a Hanoi cycle over one wildly changing tree: each archive of each day restores exactly."""
     local_world.cycles = HANOI
-    undisturbed(local_world, Mutator(local_world.tree, seed=2, files=SOAK or 400), days=30)
+    undisturbed(local_world, Mutator(local_world.tree, seed=2, files=SOAK or 120), days=30)
 
 
 def test_six_days_on_s3(
-    tmp_path: Path, scratch: Path, gpg_home: GpgHome, rclone_endpoint: dict[str, str], make_bucket: Callable[[], str]
+    tmp_path: Path,
+    scratch: Path,
+    gpg_home: GpgHome,
+    rclone_endpoint: dict[str, str],
+    fresh_bucket: Callable[[Endpoint], Bucket],
 ) -> None:
     """The same through a real S3 server, over a change of the FULL."""
-    key_file = scratch / "s3.key"
-    key_file.write_text(f"key = {rclone_endpoint['key']}\nsecret = {rclone_endpoint['secret']}\n")
-    key_file.chmod(0o600)
-    bucket = f"Bucket s3://{make_bucket()}/pre/fix\nEndpoint {rclone_endpoint['url']}\nS3KeyFile {key_file}\n"
+    bucket = fresh_bucket(rclone_endpoint).conf("/pre/fix")
     world = World(tmp_path, scratch, f"{bucket}GpgRecipient {gpg_home.recipient}\nChunkSize 256K\n", cycles=HANOI)
     world.top = "Diffs 2\nFulls 2\n"
-    undisturbed(world, Mutator(world.tree, seed=3, files=SOAK or 150), days=30 if SOAK else 6)
+    undisturbed(world, Mutator(world.tree, seed=3, files=SOAK or 60), days=30 if SOAK else 6)
 
 
 class Disturbed:

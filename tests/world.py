@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from trees import EXCLUDED, Fingerprint, difference, fingerprint
+from trees import EXCLUDED, Fingerprint, Mutator, difference, fingerprint
 
 from s3nap import access, config
 from s3nap.backup import Options, Result, Run
@@ -46,6 +48,7 @@ class World:
     day: int = 0
     moments: dict[str, Fingerprint] = field(default_factory=dict)
     _seen: dict[str, str] = field(default_factory=dict)
+    _storage: tuple[str, Storage] | None = None
 
     def __post_init__(self) -> None:
         self.tree = self.folder / "tree"
@@ -66,7 +69,9 @@ class World:
     @property
     def storage(self) -> Storage:
         """Where archives go."""
-        return access.storage_of(config.load(self.conf))
+        if self._storage is None or self._storage[0] != self.bucket:  # a client of S3 takes long to make
+            self._storage = self.bucket, access.storage_of(config.load(self.conf))
+        return self._storage[1]
 
     @property
     def conf(self) -> Path:
@@ -97,6 +102,14 @@ class World:
         bad = [(item.status, item.message, item.warnings) for item in results if item.status is not Exit.DONE]
         assert not bad, bad
         return [item.task for item in results if item.task is not None]
+
+    def live(self, tree: Mutator, days: int, edits: int = 25) -> None:
+        """Back up on so many days, between which the tree changes."""
+        for day in range(days):
+            if day:
+                self.next_day()
+                tree.day(edits)
+            self.good_run()
 
     def next_day(self, days: int = 1) -> None:
         """Let time pass."""
@@ -171,3 +184,17 @@ class World:
         chains = self.chains()
         for run in sorted(chains if runs is None else runs):
             self.check_restore(chains[run])
+
+
+@contextmanager
+def in_memory(lines: str, *, top: str) -> Iterator[World]:
+    """Give a machine that lies in memory, its bucket, too; ``lines`` say how it stores, ``top`` its cycle."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="s3nap-test-", dir=memory if os.access(memory, os.W_OK) else None))
+    try:
+        (folder / "bucket").mkdir()
+        made = World(folder / "machine", folder, f"Bucket file://{folder}/bucket\n{lines}", top=top)
+        made.folder.mkdir()
+        yield made
+    finally:
+        shutil.rmtree(folder)

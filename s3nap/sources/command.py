@@ -29,11 +29,6 @@ LOAD = "load"
 """Role of the object that holds what Load needs: JSON, ``{"load": [words], "shell": bool}``."""
 
 
-def argv(words: Sequence[str], *, by_shell: bool) -> list[str]:
-    """Return what is started for the words of a directive."""
-    return ["/bin/sh", "-c", " ".join(words)] if by_shell else list(words)
-
-
 class CommandSource:
     """One ``Command`` block."""
 
@@ -64,7 +59,7 @@ class CommandSource:
             return self._judge(work, raw_size, said, previous_files, full=base is None)
 
         return ProgramDump(
-            argv(self._dump if base is None else self._diff, by_shell=self._shell), judge, env=environment
+            pipeline.command(self._dump if base is None else self._diff, by_shell=self._shell), judge, env=environment
         )
 
     def _judge(self, work: Path, raw_size: int, said: str, previous_files: int | None, *, full: bool) -> Outcome:
@@ -110,7 +105,7 @@ class CommandLoader:
             raise UsageError(f"{self._job} was stored without a Load command: give --target FILE, or --target -")
         try:
             plain = json.loads(kept)
-            self._argv = argv([str(word) for word in plain["load"]], by_shell=bool(plain["shell"]))
+            self._argv = pipeline.command([str(word) for word in plain["load"]], by_shell=bool(plain["shell"]))
         except (ValueError, KeyError, TypeError) as error:
             raise VerificationError(f"{self._job}: the Load command kept with the archive cannot be read") from error
         pipeline.find(self._argv[0])

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from loguru import logger
 
 from s3nap import pipeline
+from s3nap.bounded import LateError, within
 from s3nap.errors import RetryFullError, SourceError
 from s3nap.job import Job
 from s3nap.sources import Outcome, census, dirstate, messages
@@ -30,6 +31,7 @@ _TAR = (
     # after -vv, which would switch it on again; renames must be told
     *("--warning=no-new-directory", "--warning=rename-directory"),
 )
+_T = TypeVar("_T")
 _SHRUNK = 2  # a source with less than one half of its files is suspicious
 _FEW = 20  # unless it was that small before
 
@@ -44,10 +46,8 @@ class DirectorySource:
         self.path = Path(job.source)
         self._is_root = self.path == Path("/")
         self._one_file_system: bool = job["OneFileSystem"]
-        # a link is archived as the link and as what it resolves to
-        named = job.files or (self.path,)
-        both = ((path, path.resolve() if path.is_symlink() else path) for path in named)
-        self.roots = tuple(dict.fromkeys(root for pair in both for root in pair))
+        self._seconds: int | None = job["Timeout"]
+        self.roots = self._in_time(lambda: _roots(job.files or (self.path,)))
         inside = sorted({root / below for root in self.roots for own in own_paths if (below := _below(own, root))})
         for own in inside:
             logger.info("{}: leaves out {}, which belongs to s3nap", job.name, own)
@@ -61,18 +61,8 @@ class DirectorySource:
 
     def start(self, work: Path, base: Path | None, previous_files: int | None) -> DirectoryDump:
         """Take the census, mend the snapshot by it, start tar."""
-        try:
-            is_tree = [stat.S_ISDIR(os.lstat(root).st_mode) for root in self.roots]
-        except OSError as error:
-            raise SourceError(f"{error.filename} cannot be backed up: {error.strerror}") from error
-        self._check_excludes()
         matcher = Matcher(self.excludes, root=self._is_root)
-        walk = census.take(
-            [os.fsencode(root) for root in self.roots],
-            work / "census",
-            matcher,
-            one_file_system=self._one_file_system,
-        )
+        is_tree, walk = self._in_time(lambda: self._walk(work, matcher))
         brake = None
         if any(is_tree) and not walk.anything:
             brake = f"{self.path} is empty: is it mounted?"
@@ -81,6 +71,24 @@ class DirectorySource:
         if base is not None:
             _mend(base, work, trees=any(is_tree))
         return DirectoryDump(self, work, walk, matcher, brake if previous_files else None)
+
+    def _in_time(self, look: Callable[[], _T]) -> _T:
+        """Return what ``look`` finds out; SourceError if it takes longer than Timeout."""
+        try:
+            return within(self._seconds, look)
+        except LateError as error:
+            said = f"{self.path} could not be looked through within Timeout ({self._seconds} seconds)"
+            raise SourceError(f"{said}: is it on a network mount that does not answer?") from error
+
+    def _walk(self, work: Path, matcher: Matcher) -> tuple[list[bool], census.Walk]:
+        """Return which roots are directories, and what the census found."""
+        try:
+            is_tree = [stat.S_ISDIR(os.lstat(root).st_mode) for root in self.roots]
+        except OSError as error:
+            raise SourceError(f"{error.filename} cannot be backed up: {error.strerror}") from error
+        self._check_excludes()
+        roots = [os.fsencode(root) for root in self.roots]
+        return is_tree, census.take(roots, work / "census", matcher, one_file_system=self._one_file_system)
 
     def _check_excludes(self) -> None:
         """Raise SourceError if a pattern leaves out the Directory itself: tar matches the whole path."""
@@ -104,6 +112,12 @@ class DirectorySource:
             *("--directory=/", "--file=-", "--"),
             *(_member(item) for item in self.roots),
         ]
+
+
+def _roots(named: Sequence[Path]) -> tuple[Path, ...]:
+    """Return what is archived of these paths: a link as the link and as what it resolves to."""
+    both = ((path, path.resolve() if path.is_symlink() else path) for path in named)
+    return tuple(dict.fromkeys(root for pair in both for root in pair))
 
 
 class DirectoryDump:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -75,6 +77,22 @@ class OldTree(Tree):
             elif not names & self._excluded:
                 wrong.append(f"/{os.fsdecode(path)} is missing")
         return wrong, sorted(unread)
+
+    def unsure(self) -> list[str]:
+        """Return the directories that the last level lists as if they were files that need not be stored again.
+
+        tar did so the day after directories had been swapped. What is there is what earlier archives have; whether
+        anything below had changed on that day, nobody can tell.
+        """
+        target = os.fsencode(self._target)
+        found = []
+        for folder, listing in self._listed():
+            prefix = b"" if folder == b"." else folder + b"/"
+            for entry in filter(None, listing.split(b"\0")):
+                with contextlib.suppress(OSError):
+                    if entry[:1] != b"D" and stat.S_ISDIR(os.lstat(target + b"/" + prefix + entry[1:]).st_mode):
+                        found.append(os.fsdecode(prefix + entry[1:]))
+        return found
 
     def _known_as(self, path: bytes) -> set[int]:
         """Return all names that a path had, back to the first level, as hashes."""

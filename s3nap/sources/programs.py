@@ -12,6 +12,8 @@ from s3nap.errors import SourceError
 from s3nap.sources import Outcome
 from s3nap.storage import Data
 
+_SMALL = 1 << 16  # bytes
+
 
 class ProgramDump:
     """A dump program at work: kept only if it ends with 0 and ``judge`` accepts what it wrote."""
@@ -61,11 +63,30 @@ def feed(
     """
     program = pipeline.start(argv, stdin=pipeline.PIPE, env=env, cwd=cwd)
     with program.ending():
-        for piece in pieces:
+        gathered = _gathered(pieces)
+        for piece in gathered:
             try:
                 program.write(piece)
             except BrokenPipeError:
                 program.wait().check()
-                deque(pieces, maxlen=0)
+                deque(gathered, maxlen=0)
         program.close_stdin()
         program.wait().check()
+
+
+def _gathered(pieces: Iterator[Data]) -> Iterator[Data]:
+    """Join pieces that are small: a header at a time would wake up the other end for each."""
+    held: list[Data] = []
+    size = 0
+    for piece in pieces:
+        large = len(piece) >= _SMALL
+        if not large:
+            held.append(piece)
+            size += len(piece)
+        if held and (large or size >= _SMALL):
+            yield b"".join(held)
+            held, size = [], 0
+        if large:
+            yield piece
+    if held:
+        yield b"".join(held)

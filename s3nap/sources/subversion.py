@@ -55,6 +55,7 @@ class SubversionSource:
     def __init__(self, job: Job, own_paths: Sequence[Path]) -> None:  # noqa: ARG002 - the factory's signature
         """Nothing is asked of the repository before the dump starts."""
         self.path = job.source
+        self._seconds: int | None = job["Timeout"]
 
     @property
     def options(self) -> str:
@@ -63,7 +64,7 @@ class SubversionSource:
 
     def start(self, work: Path, base: Path | None, previous_files: int | None) -> RepositoryDump:
         """Ask once how far the repository goes: a commit made meanwhile is the next day's."""
-        uuid, youngest = ask("uuid", self.path), int(ask("youngest", self.path))
+        uuid, youngest = ask("uuid", self.path, self._seconds), int(ask("youngest", self.path, self._seconds))
         before = _read_state(base) if base is not None else None
         if before is not None:
             _check_continues(self.path, before, uuid, youngest)
@@ -82,10 +83,10 @@ def _check_continues(path: str, before: State, uuid: str, youngest: int) -> None
         raise RetryFullError(f"{path} ends at revision {youngest}, it went to {before.revision}: it was replaced")
 
 
-def ask(what: str, path: str) -> str:
-    """Return what ``svnlook`` says of a repository; SourceError in its words if that cannot be read."""
+def ask(what: str, path: str, seconds: int | None = None) -> str:
+    """Return what ``svnlook`` says of a repository, within ``seconds``; SourceError if that cannot be read."""
     try:
-        return pipeline.output(["svnlook", what, path], env=ENVIRONMENT).strip()
+        return pipeline.output(["svnlook", what, path], env=ENVIRONMENT, seconds=seconds).strip()
     except ProgramError as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
 

@@ -34,7 +34,7 @@ def open_storage(  # noqa: PLR0913 (the directives of a conf, by name)
         from s3nap.storage.local import LocalStorage  # noqa: PLC0415 (each storage is loaded only when it is used)
 
         return LocalStorage(Path(unquote(parts.path)), limits)
-    # boto3 takes a third of a second to import; who backs up to a disk, or asks for the version, shall not wait for it
+    # botocore takes a fifth of a second to import; who backs up to a disk, or asks for the version, need not wait
     from s3nap.storage.s3 import S3Storage  # noqa: PLC0415 (as said above)
 
     return S3Storage(

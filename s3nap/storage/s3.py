@@ -1,4 +1,4 @@
-"""S3 and what speaks its language; the only module that knows boto3."""
+"""S3 and what speaks its language; the only module that knows botocore."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-import boto3.session
 from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
+from botocore.session import Session
 from urllib3.exceptions import HTTPError  # botocore lets some of them through while a body is read
 
 from s3nap.errors import BucketError, DeniedError, StorageError
@@ -44,7 +44,7 @@ _COLD_FROM = 128 << 10  # colder classes bill smaller objects as if they had thi
 
 
 class _NotS3Error(Exception):
-    """Something answered "200 OK" that is no S3: a captive portal, a proxy. boto3 takes that for success."""
+    """Something answered "200 OK" that is no S3: a captive portal, a proxy. botocore takes that for success."""
 
 
 _FAILURES = (boto.ClientError, boto.BotoCoreError, ResponseParserError, HTTPError, _NotS3Error)
@@ -188,8 +188,8 @@ class S3Storage:
             denied += [name.removeprefix(self._prefix) for name in self._deleter.delete(batch)]
         return denied
 
-    def ask(self, operation: str, **request: Any) -> tuple[str, Mapping[str, Any]]:  # noqa: ANN401 - boto3's own
-        """Call one operation of boto3's client, once, for what no other storage has.
+    def ask(self, operation: str, **request: Any) -> tuple[str, Mapping[str, Any]]:  # noqa: ANN401 - botocore's own
+        """Call one operation of botocore's client, once, for what no other storage has.
 
         Return S3's error code ("" if it did it) and the answer; ``Key`` and ``Prefix`` are relative, as everywhere.
         Raises StorageError where there is no answer.
@@ -270,7 +270,7 @@ class S3Storage:
     def _error(self, doing: str, key: str, error: Exception) -> StorageError:
         what = f"{doing} {key}, {self._where}".replace(" ,", ",")
         if isinstance(error, _NO_CREDENTIALS):
-            return BucketError(f"{what}: {error}; set S3KeyFile, or give boto3 credentials (~/.aws/credentials)")
+            return BucketError(f"{what}: {error}; set S3KeyFile, or give credentials in ~/.aws/credentials")
         if isinstance(error, boto.ConnectionError):
             return BucketError(f"{what}: out of reach: {error}; check the network, Endpoint and Region")
         if isinstance(error, boto.ClientError):
@@ -308,12 +308,20 @@ class S3Storage:
             **own,
         )
         try:
-            session = boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=region)
-            place = session.region_name or ("us-east-1" if own else None)
-            return session.client("s3", endpoint_url=self._endpoint, region_name=place, config=config)
+            session = Session()
+            place = region or session.get_config_variable("region") or ("us-east-1" if own else None)
+            client = session.create_client(
+                "s3",
+                region_name=place,
+                endpoint_url=self._endpoint,
+                aws_access_key_id=key,
+                aws_secret_access_key=secret,
+                config=config,
+            )
+            return cast("S3Client", client)
         except (boto.BotoCoreError, ValueError) as error:
             raise BucketError(
-                f"{self._where}: {error}; correct Endpoint, Region or the configuration of boto3"
+                f"{self._where}: {error}; correct Endpoint, Region or the configuration of the AWS CLI"
             ) from error
 
 

@@ -30,8 +30,8 @@ _EXPIRED = "the credentials have expired; get new ones"
 _REMEDIES = {  # whatever is asked, the answer will be the same: the whole bucket is of no use
     "NoSuchBucket": "there is no such bucket; correct Bucket, or create it: aws s3 mb s3://{bucket}",
     "InvalidBucketName": "no bucket can have this name; correct Bucket",
-    "InvalidAccessKeyId": "the access key is unknown there; correct S3KeyFile or the credentials of boto3",
-    "SignatureDoesNotMatch": "the secret key is wrong; correct S3KeyFile or the credentials of boto3",
+    "InvalidAccessKeyId": "the access key is unknown there; correct S3KeyFile or the credentials in ~/.aws",
+    "SignatureDoesNotMatch": "the secret key is wrong; correct S3KeyFile or the credentials in ~/.aws",
     "InvalidToken": _EXPIRED,
     "ExpiredToken": _EXPIRED,
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it (timedatectl set-ntp true)",
@@ -49,7 +49,7 @@ _HINTS = {  # what concerns one object
 
 
 def code_of(response: Mapping[str, Any]) -> str:
-    """Return the code of an error, as boto3 holds it."""
+    """Return the code of an error, as botocore holds it."""
     return str(response.get("Error", {}).get("Code", ""))
 
 
