@@ -21,6 +21,8 @@ from s3nap.sources import directory
 from s3nap.sources.directory import DirectorySource
 from s3nap.sources.table import make_source
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 DIFF, FULL = Type.DIFF, Type.FULL
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -137,8 +139,6 @@ for word; do case $word in --listed-incremental=*) snapshot=${word#*=};; esac; d
 "$TAR" "$@" || exit
 exec PYTHON - "$snapshot" << 'end'
 import pathlib, sys
-
-pytestmark = pytest.mark.usefixtures("quiet")
 path = pathlib.Path(sys.argv[1])
 head, _, rest = path.read_bytes().partition(b"\n")
 seconds, _, rest = rest.partition(b"\0")
