@@ -20,7 +20,7 @@ from calling import Call, Said
 from keys_fixture import GpgHome
 from small_world import World, fake_program, s3nap, tree_of
 
-from s3nap import cli, namedconfs
+from s3nap import namedconfs
 from s3nap.errors import Exit, NothingMatchesError, UsageError
 from s3nap.manifest import Archive, Type
 from s3nap.when import choose, local_day
