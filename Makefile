@@ -6,7 +6,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint soak bench man deb clean
+.PHONY: help demo test lint soak bench man deb pictures clean
 
 help:
 	@echo 'make demo    a backup, a change, a backup, a restore, in a temporary folder'
@@ -14,6 +14,7 @@ help:
 	@echo 'make lint    ruff and mypy'
 	@echo 'make soak    made-up histories for S3NAP_SOAK_MINUTES (60), death at every step, 100,000 confs, many files'
 	@echo 'make bench   compare with other programs, and see how costs grow: writes BENCHMARKS.md (hours)'
+	@echo 'make pictures  draw the pictures of the README again (minutes)'
 	@echo 'make man     the man pages, into build/man'
 	@echo 'make deb     a package for this Debian or Ubuntu, into dist'
 	@echo 'make clean   remove what these made'
@@ -42,6 +43,9 @@ bench: $(VENV)/.tools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/compare.py --write $(COMPARE)
 	$(BIN)/python benchmarks/scale.py --write $(SCALE)
+
+pictures: $(VENV)/.tools
+	$(BIN)/python scripts/pictures.py
 
 man: $(VENV)/.s3nap
 	$(BIN)/python scripts/man.py build/man

@@ -20,6 +20,7 @@ from s3nap.crew import Crew, workers
 from s3nap.cycle import day_number
 from s3nap.envelope import Envelope, read_passphrase
 from s3nap.errors import RetryFullError, S3napError, SourceError, StorageError
+from s3nap.estimate import estimate
 from s3nap.hooks import Hooks, JobHooks
 from s3nap.job import Conf, Job
 from s3nap.liveness import lineage
@@ -234,7 +235,10 @@ class Run:
         logger.info("{}: {} into slot {} as {}: {}", task.job.name, task.type, task.slot, archiving.run, task.reason)
         state.note("runs", archiving.at, phase="started")
         try:
-            with state.workspace() as work, self._options.show(task.job.name, None) as advance:
+            with (
+                state.workspace() as work,
+                self._options.show(task.job.name, estimate(known.archives, task.type, source.stream, work)) as advance,
+            ):
 
                 def progress(size: int) -> None:
                     interruption.check()

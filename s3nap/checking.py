@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,12 +14,14 @@ import click
 
 from s3nap import access, config, monitors, report, vitals
 from s3nap.access import Place
+from s3nap.colours import GREEN, RED, YELLOW, painted, wanted
 from s3nap.commands import logging
 from s3nap.errors import ConfError, S3napError, UsageError
 from s3nap.findings import Finding, Level, applied
 from s3nap.jobchecks import JOB_CHECKS
 from s3nap.machinechecks import MACHINE_CHECKS
 
+_COLOURS = {Level.OK: GREEN, Level.WARNING: YELLOW, Level.CRITICAL: RED}
 _HINDRANCES = ("configuration", "storage")
 
 
@@ -52,8 +55,10 @@ def check(  # noqa: PLR0913 - what the command line says
         click.echo(report.document(monitors.records(findings)))
     else:
         shown = [each for each in findings if each.level is not Level.OK or not options["quiet"]]
-        for line in monitors.lines(shown, hosts=all_hosts):
-            click.echo(line)
+        colours = wanted(sys.stdout)
+        for finding, line in zip(shown, monitors.lines(shown, hosts=all_hosts), strict=True):
+            word, _, rest = line.partition(" ")
+            click.echo(f"{painted(word, _COLOURS.get(finding.level) if colours else None)} {rest}")
     return monitors.worst(findings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from s3nap import __version__, interruption, namedconfs, options
+from s3nap import __version__, colours, interruption, namedconfs, options
 from s3nap.errors import ConfError, Exit, S3napError
 from s3nap.options import with_confs
 
@@ -112,13 +113,15 @@ def backup(jobs: Sequence[str], **chosen: Any) -> int:  # noqa: ANN401
 @cli.command()
 @click.option("--from", "start", metavar="DAY", help="First day (default: today).")
 @click.option("--days", type=click.IntRange(1, 3660), default=14, show_default=True)
+@click.option("--table", "as_table", is_flag=True, help="A row for each day and job, with the reason; no calendar.")
+@options.day
 @options.as_json
 @options.common
 def plan(**chosen: Any) -> int:  # noqa: ANN401
     """Print the calendar: what runs when, as what, and what stays restorable."""
-    from s3nap import commands  # noqa: PLC0415
+    from s3nap.planning import plan as act  # noqa: PLC0415
 
-    return commands.plan(**with_confs(chosen))
+    return act(**with_confs(chosen))
 
 
 @cli.group()
@@ -136,19 +139,25 @@ def validate(**chosen: Any) -> int:  # noqa: ANN401
 
 
 @config.command()
-@click.option("--job", help="Only this job.")
+@click.option("--job", help="Only this job, by its name or its source.")
 @options.as_json
 @options.common
 def show(**chosen: Any) -> int:  # noqa: ANN401
     """Print the effective values of every job, and where each came from."""
-    from s3nap import commands  # noqa: PLC0415
+    from s3nap import confshow  # noqa: PLC0415
 
-    return commands.show(**with_confs(chosen))
+    return confshow.show(**with_confs(chosen))
 
 
 @config.command()
-def generate() -> int:
+@click.option("--detect", is_flag=True, help="Name what could be backed up on this machine.")
+@options.machine_root
+def generate(*, detect: bool, root: Path) -> int:
     """Print a commented conf to start from."""
+    if detect:
+        from s3nap.detected import print_conf  # noqa: PLC0415
+
+        return print_conf(root)
     from s3nap.conftext import generate as text  # noqa: PLC0415
 
     click.echo(text(), nl=False)
@@ -187,12 +196,16 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the locale cannot show must not end a command
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_status(sys.argv[1:]))
 
 
 def _status(args: Sequence[str]) -> int:
     try:
-        return int(cli.main(list(args), prog_name="s3nap", standalone_mode=False) or 0)
+        colour = colours.wanted(sys.stdout) or None  # None: click takes them out where there is no terminal
+        return int(cli.main(list(args), prog_name="s3nap", standalone_mode=False, color=colour) or 0)
     except click.ClickException as error:
         error.show()
         return Exit.USAGE
@@ -203,8 +216,10 @@ def _status(args: Sequence[str]) -> int:
         click.echo("s3nap: interrupted; what was committed stays, the next run removes what was not", err=True)
         return Exit.INTERRUPTED
     except ConfError as error:
-        for fault in error.faults:
-            click.echo(fault, err=True)
+        from s3nap import carets  # noqa: PLC0415
+
+        for line in carets.lines(error):
+            click.echo(line, err=True)
         return error.status
     except S3napError as error:
         click.echo(f"s3nap: {error}", err=True)

@@ -5,23 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from loguru import logger
 
-from s3nap import access, config, conftext, logs, report
+from s3nap import access, config, logs
 from s3nap.access import Place
-from s3nap.catalog import Catalog
-from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, S3napError, UsageError, VerificationError
-from s3nap.manifest import Archive
+from s3nap.amounts import counted
+from s3nap.errors import ConfError, DeniedError, Exit, NothingMatchesError, UsageError, VerificationError
 from s3nap.names import readable
-from s3nap.signing import trust_of
-from s3nap.sources.table import EXPANSIONS, expanded
-from s3nap.when import local_day
+from s3nap.sources.table import expanded
 
 if TYPE_CHECKING:
     from s3nap.job import Conf, Job
@@ -44,21 +38,17 @@ def logging(conf: Conf | None, options: dict[str, Any], *, quiet: bool = False) 
         setup.close()
 
 
-def _today(day: str | None) -> date:
-    return local_day(day) if day else datetime.now().astimezone().date()
-
-
-def load(confs: Sequence[Path]) -> list[Conf]:
+def load(confs: Sequence[Path], *, on_this_host: bool = True) -> list[Conf]:
     """Load all confs; one ConfError has the faults of all of them."""
     loaded: list[Conf] = []
-    faults: list[str] = []
+    errors: list[ConfError] = []
     for path in confs:
         try:
-            loaded.append(config.load(path))
+            loaded.append(config.load(path, on_this_host=on_this_host))
         except ConfError as error:
-            faults += error.faults
-    if faults:
-        raise ConfError(faults)
+            errors.append(error)
+    if errors:
+        raise ConfError.of(errors)
     return loaded
 
 
@@ -77,91 +67,14 @@ def chosen(confs: Sequence[Conf], wanted: str) -> list[Job]:
     return matching
 
 
-def plan(*, confs: Sequence[Path], start: str | None, days: int, as_json: bool, **options: Any) -> int:  # noqa: ANN401
-    """Print the calendar."""
-    from s3nap.forecast import forecast  # noqa: PLC0415 - needed by this command only
-
-    today = _today(None)
-    first = _today(start)
-    for path in confs:
-        conf = config.load(path, on_this_host=False)
-        jobs = expanded(conf.jobs)
-        with logging(conf, options):
-            archives = _known(conf, jobs, min(first, today))
-        machine = access.machine(conf)
-        made = forecast(jobs, archives, start=first, days=days, machine=machine, today=today)
-        click.echo(report.plan_json(made) if as_json else report.plan_text(made))
-    return Exit.DONE
-
-
-def _known(conf: Conf, jobs: Sequence[Job], before: date) -> dict[str, Sequence[Archive]]:
-    """Return the archives made before a day; nothing, with a word, where the storage does not answer."""
-    # one whose repositories cannot be found here has no archives of its own name: nothing is known of it
-    unknown = {job.name for job in conf.jobs if job.kind in EXPANSIONS}
-    try:
-        storage = access.storage_of(conf)
-        storage.check()
-        catalog = Catalog(storage, conf["Host"], trust_of(conf))
-        known = {job.name: catalog.job(job.name) for job in jobs if job.name not in unknown}
-    except S3napError as error:
-        logger.warning(
-            "{}: planned as if all had gone well so far, for the storage does not answer: {}", conf.file, error
-        )
-        return {}
-    for doubt in (doubt for each in known.values() for doubt in each.doubts):
-        logger.warning("{}", doubt)
-    return {name: [item for item in each.archives if item.manifest.day <= before] for name, each in known.items()}
-
-
-def list_archives(
-    *,
-    confs: Sequence[Path],
-    job: str | None,
-    all_hosts: bool,
-    as_json: bool,
-    **options: Any,  # noqa: ANN401
-) -> int:
-    """List archives; NothingMatchesError if a job was named and there is none."""
-    records: list[dict[str, Any]] = []
-    status = Exit.DONE
-    for place in _places(confs, options):
-        with logging(place.conf, options):
-            place.storage.check()
-            hosts = access.all_hosts(place) if all_hosts else [place.host]
-            found = [_listed(replace(place, host=host), job) for host in hosts]
-            records += [record for archives, _ in found for record in archives]
-            for doubt in (doubt for _, doubts in found for doubt in doubts):
-                logger.warning("{}", doubt)
-                status = Exit.WARNINGS
-            if not as_json and not any(archives for archives, _ in found):
-                click.echo(f"nothing is stored of host {place.host}; {access.other_hosts(place)}")
-    if as_json:
-        click.echo(report.document(records))
-    elif records:
-        click.echo(report.archives_text(records, hosts=all_hosts), nl=False)
-    return status
-
-
-def _listed(place: Place, job: str | None) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the records of a host's archives, and what could not be taken for one."""
-    today = _today(None)
-    known = [access.find_job(place, job)] if job else list(place.catalog.all_jobs().values())
-    verdicts = [(each, place.verdict(each, today)) for each in known]
-    records = [
-        report.archive_record(archive, verdict, retired_job=place.retired(archive))
-        for each, verdict in verdicts
-        for archive in each.archives
-    ]
-    return records, [doubt for each in known for doubt in (*each.doubts, *place.breaks(each))]
-
-
-def _places(confs: Sequence[Path], options: dict[str, Any]) -> Iterator[Place]:
+def places(confs: Sequence[Path], options: dict[str, Any]) -> Iterator[Place]:
+    """Yield each storage that the command line means."""
     return access.places(confs, **{name: options[name] for name in access.WHERE})
 
 
 def only_place(confs: Sequence[Path], options: dict[str, Any]) -> Place:
     """Return the one storage that is meant; UsageError if several are."""
-    found = list(_places(confs, options))
+    found = list(places(confs, options))
     if len(found) != 1:
         raise UsageError("give one conf or one --bucket, not several")
     return found[0]
@@ -195,11 +108,12 @@ def mark(name: str, *, confs: Sequence[Path], job: str, at: str, **options: Any)
             raise DeniedError(f"the storage does not let go of {manifest.at.mark('hold')}: it may not be deleted")
         if name not in archive.marks and (name == "hold" or archive.braking):
             place.storage.put(manifest.at.mark(name), b"")
-        click.echo(f"{readable(manifest.job)}: archive {manifest.run} of {manifest.day} is now {MARKED[name]}")
+        if not options["quiet"]:
+            click.echo(f"{readable(manifest.job)}: archive {manifest.run} of {manifest.day} is now {MARKED[name]}")
     return Exit.DONE
 
 
-def validate(*, confs: Sequence[Path], **_: Any) -> int:  # noqa: ANN401
+def validate(*, confs: Sequence[Path], quiet: bool, **_: Any) -> int:  # noqa: ANN401
     """Check confs, and whether those who are to be told can be."""
     from s3nap.notices import faults as notice_faults  # noqa: PLC0415 - needed by this command only
 
@@ -207,14 +121,6 @@ def validate(*, confs: Sequence[Path], **_: Any) -> int:  # noqa: ANN401
     if wrong := [fault for conf in loaded for fault in notice_faults(conf)]:
         raise ConfError(wrong)
     for conf in loaded:
-        click.echo(f"{conf.file}: is right; {len(conf.jobs)} jobs")
-    return Exit.DONE
-
-
-def show(*, confs: Sequence[Path], job: str | None, as_json: bool, **_: Any) -> int:  # noqa: ANN401
-    """Print effective values."""
-    records = [record for path in confs for record in conftext.describe(config.load(path, on_this_host=False), job)]
-    if not records:
-        raise NothingMatchesError(f"no job {job}")
-    click.echo(report.document(records) if as_json else report.settings_text(records), nl=as_json)
+        if not quiet:
+            click.echo(f"{conf.file}: is right; {counted(len(conf.jobs), 'job')}")
     return Exit.DONE

@@ -11,7 +11,7 @@ the line. ``Include FILE|DIR|PATTERN`` may stand anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from apacheconfig import ApacheConfigError, make_lexer, make_parser
 
 from s3nap.conflines import DEPTH, Fault, Line, Origin, Scan
-from s3nap.errors import ConfError
+from s3nap.errors import ConfError, Excerpt
 
 _FILES = 1000
 _LINKS = 40
@@ -30,20 +30,24 @@ _ROOT = Path("/")
 class Directive:
     """One directive: name as written, its values, and their text before it was split.
 
-    Without values only in what ``read`` returns: its value is at fault, and that has been said.
+    Without values only in what ``read`` returns: its value is at fault, and that has been said. ``origin`` means its
+    name, ``valued`` all that follows, ``spots`` each value.
     """
 
     name: str
     values: tuple[str, ...]
     raw: str
     origin: Origin
+    valued: Excerpt | None = None
+    spots: tuple[Excerpt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """A block, or the whole file (no kind). ``name`` is its argument; empty if that is at fault (``read`` only).
 
-    Of the whole, ``files`` are all files that were read, in their order.
+    ``origin`` means its kind, ``named`` its name, or its kind where it has none. Of the whole,
+    ``files`` are all files that were read, in their order.
     """
 
     kind: str | None
@@ -51,14 +55,22 @@ class Section:
     origin: Origin
     entries: tuple[Directive | Section, ...]
     files: tuple[Path, ...] = ()
+    named: Excerpt | None = None
 
 
 def parse(path: Path) -> Section:
     """Return the tree of a file and of all that it includes, or raise ConfError with every fault."""
     tree, faults = read(path)
     if faults:
-        raise ConfError([str(fault) for fault in sorted(faults, key=lambda fault: fault.origin)])
+        raise ConfError(*told(faults))
     return tree
+
+
+def told(faults: Iterable[Fault]) -> tuple[list[str], dict[str, Excerpt]]:
+    """Return what ConfError takes: the faults as they stand in the file, each once, and their lines."""
+    ordered = sorted(faults, key=lambda fault: fault.origin[:2])
+    excerpts = {str(fault): fault.origin.excerpt for fault in reversed(ordered)}
+    return list(dict.fromkeys(map(str, ordered))), {text: line for text, line in excerpts.items() if line is not None}
 
 
 def read(path: Path, root: Path = _ROOT) -> tuple[Section, list[Fault]]:
@@ -111,17 +123,26 @@ class _Reader:
                 name = self._checked(line, *node[1][::2])
                 inner = tuple(self._entries(node[2], lines, path))
                 named = name[0] if name else "" if line.raw else None
-                yield Section(kind=line.name, name=named, origin=line.origin, entries=inner)
+                yield Section(kind=line.name, name=named, origin=line.origin, entries=inner, named=line.valued)
             elif line.name.lower() == "include":
                 for number, word in enumerate(self._checked(line, *node[1:])):
-                    yield from self._include(path, word, line.origin, number)
+                    yield from self._include(path, word, line.origin.at(line.spots[number]), number)
             else:
-                yield Directive(name=line.name, values=self._checked(line, *node[1:]), raw=line.raw, origin=line.origin)
+                values = self._checked(line, *node[1:])
+                yield Directive(
+                    name=line.name,
+                    values=values,
+                    raw=line.raw,
+                    origin=line.origin,
+                    valued=line.valued,
+                    spots=line.spots,
+                )
 
     def _checked(self, line: Line, name: str, raw: str = "") -> tuple[str, ...]:
         if not line.words or (name, raw) == (line.name, line.raw):
             return line.words
-        self.faults.append(Fault(line.origin, f"{line.raw!r} cannot be read safely; put the value in quotes"))
+        message = f"{line.raw!r} cannot be read safely; put the value in quotes"
+        self.faults.append(Fault(line.origin.at(line.valued), message))
         return ()
 
     def _include(self, path: Path, pattern: str, origin: Origin, number: int) -> Iterator[Directive | Section]:

@@ -22,8 +22,6 @@ from s3nap.job import Conf, Job, Setting
 
 __all__ = ["describe", "generate", "load", "reference"]
 
-_MISSING = Origin((sys.maxsize,), "")
-
 
 def load(path: Path, *, on_this_host: bool = True, root: Path = Path("/")) -> Conf:
     """Return what a conf says, or raise one ConfError with every fault, ``file:line: what is wrong; what to do``.
@@ -35,14 +33,8 @@ def load(path: Path, *, on_this_host: bool = True, root: Path = Path("/")) -> Co
     loader = _Loader(path, faults)
     conf = loader.conf(tree, on_this_host=on_this_host)
     if faults:
-        raise ConfError(
-            list(dict.fromkeys(_text(fault, path) for fault in sorted(faults, key=lambda fault: fault.origin)))
-        )
+        raise ConfError(*conffile.told(faults))
     return conf
-
-
-def _text(fault: Fault, path: Path) -> str:
-    return f"{path}: {fault.message}" if fault.origin == _MISSING else str(fault)
 
 
 class _Loader:
@@ -50,6 +42,7 @@ class _Loader:
 
     def __init__(self, path: Path, faults: list[Fault]) -> None:
         self._path = path
+        self._missing = Origin((sys.maxsize,), str(path))
         self._faults = faults
         self._cycles: dict[str, Block] = {}
         self._names_source = False
@@ -106,15 +99,16 @@ class _Loader:
             first = scope.seen[spec.name].text
             self._fault(entry.origin, f"{spec.name} stands twice {scope.title}, first at {first}; keep one")
             return
-        scope.seen.setdefault(spec.name, entry.origin)
+        origin = entry.origin.at(entry.valued)
+        scope.seen.setdefault(spec.name, origin)
         if not entry.values:
             return
         try:
             value = spec.type.read(entry.values)
         except ValueError as error:
-            self._fault(entry.origin, f"{spec.name}: {error}")
+            self._fault(_blamed(entry, str(error)), f"{spec.name}: {error}")
             return
-        found = Value(value=value, origin=entry.origin)
+        found = Value(value=value, origin=origin)
         if spec.name in hostcheck.PATHS:
             self._paths.append((spec, found))
         before = scope.values.get(spec.name)
@@ -140,7 +134,7 @@ class _Loader:
                     section.origin, f"<{kind}> names no source; write <{kind} {TABLE[kind].example.split()[0]}>"
                 )
             elif section.name:
-                self._source(scope, inner, kind, section.name, section.origin)
+                self._source(scope, inner, kind, section.name, section.origin.at(section.named))
             self._scope(inner)
 
     def _unknown_block(self, section: Section, written: str) -> None:
@@ -154,17 +148,17 @@ class _Loader:
             self._fault(section.origin, f"unknown block <{written}>{hint}")
 
     def _cycle(self, scope: Block, section: Section) -> None:
-        name = section.name
+        name, named = section.name, section.origin.at(section.named)
         inner = Block(section, CYCLE, scope)
         if scope.kind is not None:
             self._fault(section.origin, f"<Cycle> stands {scope.title}; it belongs at the top level")
         elif name is None:
             self._fault(section.origin, "<Cycle> has no name; write <Cycle name>")
         elif name in KINDS:
-            self._fault(section.origin, f"a Cycle cannot be named {name}, as a kind of source; give it another name")
+            self._fault(named, f"a Cycle cannot be named {name}, as a kind of source; give it another name")
         elif name in self._cycles:
             first = self._cycles[name].section.origin.text
-            self._fault(section.origin, f"a second <Cycle {name}>, first at {first}; rename one, or make them one")
+            self._fault(named, f"a second <Cycle {name}>, first at {first}; rename one, or make them one")
         elif name:
             self._cycles[name] = inner
         self._scope(inner)
@@ -174,8 +168,8 @@ class _Loader:
             self._fault(entry.origin, f"{spec.name} stands {scope.title}; it belongs at the top level or in a Cycle")
             return
         self._names_source = True
-        for word in entry.values:
-            self._source(scope, scope, spec.name, word, entry.origin)
+        for word, spot in zip(entry.values, entry.spots, strict=False):
+            self._source(scope, scope, spec.name, word, entry.origin.at(spot))
 
     def _source(self, holder: Block, scope: Block, kind: str, word: str, origin: Origin) -> None:
         try:
@@ -202,11 +196,8 @@ class _Loader:
 
     def _job(self, source: Source, cycle: str | None) -> Job:
         settings = {spec.name: _setting(spec, source.kind, source.scope) for spec in job_specs(source.kind)}
-        self._related(source.scope, settings)
-        if source.kind == "Command":
-            self._command(source, settings)
-        if source.kind == "PostgreSQL":
-            self._postgresql(source, settings)
+        for origin, message in confpairs.of_job(source, settings):
+            self._fault(origin, message)
         return Job(
             name=names.job_name(source.kind, source.text, cycle),
             kind=source.kind,
@@ -217,41 +208,21 @@ class _Loader:
             origin=source.origin.text,
         )
 
-    def _related(self, scope: Block, settings: Mapping[str, Setting]) -> None:
-        """Check values that depend on each other, in effect for one job."""
-        top = scope.chain()[-1]
-        phase, frequency = settings["Phase"].value, settings["Frequency"].value
-        if settings["CycleType"].value != HANOI and phase >= frequency and _is_read("Frequency", scope):
-            message = f"Phase {phase} must be below Frequency {frequency} ({settings['Frequency'].origin}); correct one"
-            self._fault(_origin("Phase", scope), message)
-        if settings["UseTempFile"].value and "TempDir" not in top.seen:
-            self._fault(_origin("UseTempFile", scope), "TempDir must be defined in order to UseTempFile.")
-
-    def _command(self, source: Source, settings: Mapping[str, Setting]) -> None:
-        """Check what a Command must have."""
-        scopes = source.scope.chain()
-        if not any("Dump" in scope.seen for scope in scopes):
-            message = f"Command {source.text} has no Dump; write <Command {source.text}> with a line Dump and a command"
-            self._fault(source.origin, message)
-        if settings["CycleType"].value == HANOI or not settings["Diffs"].value:
-            return
-        if not any("DumpDiff" in scope.seen for scope in scopes):
-            message = f"Command {source.text} has no DumpDiff, which Diffs above 0 need; write one, or Diffs 0"
-            self._fault(_origin("Diffs", source.scope), message)
-
-    def _postgresql(self, source: Source, settings: Mapping[str, Setting]) -> None:
-        if settings["PostgreSQLFormat"].value == "custom" and source.text.rpartition("@")[2] == "all":
-            message = f"PostgreSQL {source.text} can only be dumped as plain; write PostgreSQLFormat plain for it"
-            self._fault(_origin("PostgreSQLFormat", source.scope), message)
-
     def _required(self, top: Block) -> None:
         for name in ("DiffDir", "Bucket"):
             if name not in top.seen:
-                self._fault(_MISSING, f"{name} must be defined.")
-        for origin, message in confpairs.faults(top):
+                self._fault(self._missing, f"{name} must be defined.")
+        for origin, message in confpairs.of_top(top):
             self._fault(origin, message)
         if not self._names_source:
-            self._fault(_MISSING, f"nothing to back up; name a source ({', '.join(KINDS)})")
+            self._fault(self._missing, f"nothing to back up; name a source ({', '.join(KINDS)})")
+
+
+def _blamed(entry: Directive, message: str) -> Origin:
+    """Return the place of the value that a message begins with; of all of them if it names none."""
+    spots = zip(entry.values, entry.spots, strict=False)
+    named = next((spot for word, spot in spots if message.startswith((f"{word} ", repr(word)))), entry.valued)
+    return entry.origin.at(named)
 
 
 def _similar(name: str, known: list[str]) -> str:
@@ -279,15 +250,6 @@ def _setting(spec: Spec, kind: str | None, scope: Block) -> Setting:
         for outer in found[1:]:
             value = _added(outer, value)
     return Setting(value=value.value, origin=value.origin.text)
-
-
-def _origin(name: str, scope: Block) -> Origin:
-    return next(each.seen[name] for each in scope.chain() if name in each.values)
-
-
-def _is_read(name: str, scope: Block) -> bool:
-    """Is the value in effect not a default in place of one that is at fault?"""
-    return all(name in each.values for each in scope.chain() if name in each.seen)
 
 
 def _rotation(settings: Mapping[str, Setting]) -> Cycle:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from s3nap.confwords import quoted
 from s3nap.directives import INCLUDE, TABLE, Scope, Spec
-from s3nap.hookvalues import SecretUrl
-from s3nap.job import Conf, Setting
+from s3nap.hookvalues import HOOK, SecretUrl
+from s3nap.job import Conf, Job, Setting
+from s3nap.limitvalues import RATES
 from s3nap.priority import IoClass
-from s3nap.values import Packing
+from s3nap.values import SIZE, Packing
 
 _REQUIRED = ("DiffDir", "Bucket")
+_UNITS = (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10), ("", 1))
 _BLOCKS = """\
 # Blocks: what stands in one governs the sources in it.
 # A Cycle, with as many sources as you like:
@@ -33,8 +37,8 @@ _BLOCKS = """\
 """
 
 
-def describe(conf: Conf, job: str | None = None) -> list[dict[str, object]]:
-    """Return for each job (or the one of this name) all values in effect, and where each came from; fit for JSON."""
+def describe(conf: Conf, jobs: Sequence[Job] | None = None) -> list[dict[str, object]]:
+    """Return for these jobs (all of a conf's) all values in effect, and where each came from; fit for JSON."""
     return [
         {
             "job": each.name,
@@ -44,13 +48,39 @@ def describe(conf: Conf, job: str | None = None) -> list[dict[str, object]]:
             "origin": each.origin,
             "settings": {name: _plain(value) for name, value in {**_top(conf), **each.settings}.items()},
         }
-        for each in conf.jobs
-        if job in {None, each.name}
+        for each in (conf.jobs if jobs is None else jobs)
     ]
 
 
-def generate() -> str:
-    """Return a commented conf of every directive; it loads as soon as DiffDir and Bucket are right."""
+def written(name: str, value: object) -> str:
+    """Return a directive's value, as ``describe`` has it, as a conf would say it; what the default means in brackets.
+
+    Of what no conf could say, the text alone.
+    """
+    spec = TABLE[name]
+    if value is None or value == []:
+        return f"({spec.shown})"
+    if isinstance(value, bool):
+        return "On" if value else "Off"
+    if spec.type is SIZE and isinstance(value, int):
+        return next(f"{value // unit}{letter}" for letter, unit in _UNITS if value % unit == 0)
+    if isinstance(value, list):
+        return ", ".join(value) if spec.type in {RATES, HOOK} else " ".join(map(_quoted, value))
+    return str(value) if spec.type.several else _quoted(str(value))
+
+
+def _quoted(word: str) -> str:
+    try:
+        return quoted(word)
+    except ValueError:
+        return word
+
+
+def generate(blocks: str = _BLOCKS, keys: str = "") -> str:
+    """Return a commented conf of every directive; it loads as soon as DiffDir and Bucket are right.
+
+    ``blocks`` are what it backs up; ``keys``, comments about the keys there are, follow GpgRecipient.
+    """
     parts = ["# A configuration of s3nap. Lines that begin with # are comments; the values after them are examples.\n"]
     for title, scope in (
         ("For everything; at the top level only.", Scope.TOP),
@@ -58,8 +88,9 @@ def generate() -> str:
         ("Sources; at the top level or in a Cycle. Each may also be a block: <Directory /path>.", Scope.SOURCE),
     ):
         parts.append(f"# --- {title} ---\n")
-        parts += [_example(spec) for spec in TABLE.values() if spec.scope is scope]
-    return "\n".join([*parts, _BLOCKS])
+        specs = (spec for spec in TABLE.values() if spec.scope is scope)
+        parts += [_example(spec) + (keys if spec.name == "GpgRecipient" else "") for spec in specs]
+    return "\n".join([*parts, blocks])
 
 
 def reference() -> str:

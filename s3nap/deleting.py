@@ -148,12 +148,15 @@ def rm(  # noqa: PLR0913 - what the command line says
         known = access.find_job(place, job)
         chosen = _chosen(known, at)
         going = _family(known, chosen, with_children=with_children)
-        click.echo(_consequences(place, known, going), nl=False)
+        if dry or not (yes and options["quiet"]):
+            click.echo(_consequences(place, known, going), nl=False)
         if dry:
             return Exit.DONE
         _confirm(f"Delete {'this archive' if len(going) == 1 else f'these {len(going)} archives'} for good?", yes=yes)
         fates = _removed(place, known.job, chosen.run, going)
     for archive in going:
+        if options["quiet"] and fates[archive.run] is Fate.SWEPT:
+            continue
         click.echo(f"{readable(known.job)}: archive {archive.run} of {archive.manifest.day}: {fates[archive.run]}")
     return worst([_STATUS.get(fate, Exit.WARNINGS) for fate in fates.values() if fate is not Fate.SWEPT])
 

@@ -200,6 +200,16 @@ _TOP = (
         help="Where messages go: screen, file, mail.",
     ),
     Spec(
+        name="AuditIgnore",
+        type=values.PATTERNS,
+        scope=Scope.TOP,
+        example='/srv/scratch "MySQL test"',
+        default=(),
+        repeatable=True,
+        shown="nothing",
+        help="What `audit` need not find in any block: paths, or sources as it names them; patterns as of Exclude.",
+    ),
+    Spec(
         name="StoreConf",
         type=values.FLAG,
         scope=Scope.TOP,

@@ -20,6 +20,7 @@ from typing import Literal
 from loguru import logger
 
 from s3nap import pipeline
+from s3nap.amounts import size
 from s3nap.comparing import compare
 from s3nap.contents import StoredIndexes
 from s3nap.drilled import Drilled
@@ -139,8 +140,7 @@ class Driller:
             if closed is not None:
                 why = why or f"the throw-away server, which does not run as root, may not enter {closed}"
             elif (free := free_space(folder)) < needed:
-                mib = 1 << 20
-                why = why or f"at least {needed // mib + 1} MiB are needed in {folder}, {free // mib} are free"
+                why = why or f"at least {size(needed)} are needed in {folder}, {size(free)} are free"
             else:
                 return folder
         raise ProgramError(f"{why}: give --target FOLDER")

@@ -15,6 +15,7 @@ from loguru import logger
 
 from s3nap import access, report
 from s3nap.access import Place
+from s3nap.amounts import counted
 from s3nap.catalog import JobCatalog
 from s3nap.commands import logging, only_place
 from s3nap.drill import Drill, Driller
@@ -168,7 +169,7 @@ def _say(record: dict[str, Any], *, quiet: bool) -> None:
         return
     if quiet:
         return
-    what = f"{record['archives']} archives up to {record['day']}, {report.size(record['raw_size'])}"
+    what = f"{counted(record['archives'], 'archive')} up to {record['day']}, {report.size(record['raw_size'])}"
     if record["outcome"] == "planned":
         line = f"{title}: would restore {what}, {_WOULD[record['how']]}"
     else:

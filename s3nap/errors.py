@@ -7,10 +7,10 @@ library is called. Only those who can act catch one: the run loop (on with the n
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class Exit(IntEnum):
@@ -40,15 +40,33 @@ class UsageError(S3napError):
     status = Exit.USAGE
 
 
+class Excerpt(NamedTuple):
+    """A line of a conf as it stands in the file; what is wrong in it begins at ``start`` and ends before ``end``."""
+
+    line: str
+    start: int
+    end: int
+
+
 class ConfError(S3napError):
-    """The configuration is wrong; holds every fault found, each ``file:line: what is wrong; what to do``."""
+    """The configuration is wrong; holds every fault found, each ``file:line: what is wrong; what to do``.
+
+    ``excerpts`` are the lines of those faults that stand in a line, by the fault's text.
+    """
 
     status = Exit.USAGE
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, faults: Sequence[str], excerpts: Mapping[str, Excerpt] | None = None) -> None:
         """Take the faults in the order in which they stand in the file."""
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+        self.excerpts = dict(excerpts or {})
+
+    @classmethod
+    def of(cls, errors: Sequence[ConfError]) -> ConfError:
+        """Make one error of those of several confs."""
+        excerpts = {fault: excerpt for error in errors for fault, excerpt in error.excerpts.items()}
+        return cls([fault for error in errors for fault in error.faults], excerpts)
 
 
 class SourceError(S3napError):

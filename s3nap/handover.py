@@ -34,7 +34,8 @@ def keys(*, confs: Sequence[Path], job: str, at: str, target: Path | None, **opt
                 folder / _file(link, name): reader.envelope(link, name) for link in links for name in envelopes(link)
             }
         _write(folder, files)
-    click.echo(_what_next(links, folder, advice.reaching(confs, options)), nl=False)
+    if not options["quiet"]:
+        click.echo(_what_next(links, folder, advice.reaching(confs, options)), nl=False)
     return Exit.DONE
 
 

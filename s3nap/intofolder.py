@@ -15,6 +15,7 @@ import click
 from loguru import logger
 
 from s3nap import report
+from s3nap.amounts import counted
 from s3nap.comparing import compare
 from s3nap.contents import Node, StoredIndexes
 from s3nap.errors import Exit, UsageError
@@ -22,7 +23,7 @@ from s3nap.logs import one_line
 from s3nap.manifest import Archive
 from s3nap.names import readable
 from s3nap.picking import Picked, Selection, cost, named, pick, write
-from s3nap.progress import on_terminal
+from s3nap.progress import Expected, Tally, on_terminal
 from s3nap.reader import Reader
 from s3nap.restore import check_target, free_space, restore_tree, saying_how_to_go_on
 from s3nap.resuming import Note, go_on, rest, unread
@@ -95,11 +96,13 @@ class _IntoFolder:
         raw, stored = (
             sum(sizes) for sizes in zip(*((a.manifest.raw_size, a.manifest.stored_size) for a in links), strict=True)
         )
-        fetched = f"{len(links)} archives, {manifest.files} files, {report.size(stored)} to fetch"
+        fetched = f"{counted(len(links), 'archive')}, {counted(manifest.files, 'file')}, {report.size(stored)} to fetch"
         self._plan(f"{self._title}: {fetched}, {report.size(raw)} to write", links[0].manifest.raw_size, dry=dry)
         if dry:
             return Exit.DONE
-        with self._noted(), self._bar(raw) as advance:
+        tally = Tally()
+        files = manifest.files if len(links) == 1 else None  # of a chain the same file may come several times
+        with self._noted(), self._bar(Expected(size=raw, files=files, count=tally)) as advance:
             written = restore_tree(
                 self._reader,
                 links,
@@ -107,19 +110,20 @@ class _IntoFolder:
                 overwrite=self._overwrite,
                 numeric_owner=self._numeric,
                 progress=advance,
+                tally=tally,
             )
             if self._options["verify"]:
                 self._compare(self._pick().nodes)
         _warn(written.unread)
         said = report.restored_text(manifest, str(self._target), written.raw_size, time.monotonic() - self._begun)
-        self._say(f"{said}, {manifest.files} files")
+        self._say(f"{said}, {counted(manifest.files, 'file')}")
         return Exit.WARNINGS if written.unread and not manifest.complete else Exit.DONE
 
     def _paths(self, *, dry: bool) -> int:
         picked = self._pick()
         needed = cost(self._reader, self._links, picked)
-        what = f"{len(picked.nodes)} paths of {self._title}, {report.size(picked.raw_size)}"
-        fetched = f"{needed.chunks} chunks, {report.size(needed.stored)}"
+        what = f"{counted(len(picked.nodes), 'path')} of {self._title}, {report.size(picked.raw_size)}"
+        fetched = f"{counted(needed.chunks, 'chunk')}, {report.size(needed.stored)}"
         self._plan(f"{what}: {fetched} to fetch", sum(node.end - node.start for node in picked.all), dry=dry)
         if dry:
             return Exit.DONE
@@ -139,7 +143,7 @@ class _IntoFolder:
         left = rest(self._links, self._indexes, picked, self._target, numeric_owner=self._numeric)
         needed = cost(self._reader, self._links, left.picked)
         what = f"{self._title}, {left.kept} paths are there, {len(left.picked.nodes)} are left"
-        fetched = f"{needed.chunks} chunks, {report.size(needed.stored)}"
+        fetched = f"{counted(needed.chunks, 'chunk')}, {report.size(needed.stored)}"
         self._plan(f"the rest of {what}: {fetched} to fetch", 0, dry=dry)
         if dry:
             return Exit.DONE
@@ -185,7 +189,7 @@ class _IntoFolder:
         self._note.remove()  # what is in the folder is not all ours: it is no rest to go on with
         return nullcontext()
 
-    def _bar(self, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    def _bar(self, total: int | Expected) -> AbstractContextManager[Callable[[int], None]]:
         return on_terminal(quiet=bool(self._options["quiet"]))(self._title, total)
 
     def _compare(self, nodes: Mapping[bytes, Node]) -> None:

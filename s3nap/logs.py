@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from loguru import logger
 
-from s3nap import logconfig
+from s3nap import colours, logconfig
 from s3nap.errors import ConfError
 from s3nap.logconfig import LEVELS, EmailSink, FileSink, LogConfig, Sink
 
@@ -94,7 +94,7 @@ class LogSetup:
     def add_screen(self, config: LogConfig, level: str) -> None:
         """Write to standard error."""
         if config.screen.enabled:
-            self._add(config, "screen", config.screen, _to_screen, level=level, colorize=_colours())
+            self._add(config, "screen", config.screen, _to_screen, level=level, colorize=colours.wanted(sys.stderr))
 
     def add_file(self, config: LogConfig, level: str) -> None:
         """Write to the file; where that cannot be, say so and go on."""
@@ -211,10 +211,6 @@ def _screen_level(level: str, *, quiet: bool, verbose: bool, debug: bool) -> str
     if debug:
         return "TRACE"
     return min(level, "DEBUG", key=LEVELS.index) if verbose else level
-
-
-def _colours() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _to_screen(message: Message) -> None:

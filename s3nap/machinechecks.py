@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from s3nap.amounts import size
 from s3nap.findings import Level, Said, days
 
 EXPIRY_DAYS = 60
@@ -94,7 +95,7 @@ def _space(facts: MachineFacts) -> Iterator[Said]:
     """Is there room for states and temporary files?"""
     for where, free in facts.free.items():
         level = Level.OK if free >= FREE_BYTES[0] else Level.WARNING if free >= FREE_BYTES[1] else Level.CRITICAL
-        yield Said(level=level, text=f"{free >> 20} MiB free", subject=where, metrics={"free_bytes": free})
+        yield Said(level=level, text=f"{size(free)} free", subject=where, metrics={"free_bytes": free})
 
 
 def _programs(facts: MachineFacts) -> Iterator[Said]:

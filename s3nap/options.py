@@ -28,6 +28,9 @@ def _merged(ctx: click.Context, _parameter: click.Parameter, value: Any) -> Any:
     return value or outer
 
 
+day = click.option("--date", "day", metavar="DAY", callback=_merged, help="Behave as if today were DAY.")
+
+
 def with_confs(chosen: dict[str, Any]) -> dict[str, Any]:
     """Return what was chosen, if it says which archives are meant: a conf or a bucket."""
     if not chosen["confs"] and not chosen.get("bucket"):
@@ -61,7 +64,7 @@ def running(command: Command) -> Command:
         common(command),
         click.option("-t", "dry", is_flag=True, callback=_merged, help="Show what would happen; change nothing."),
         click.option("-f", "force", is_flag=True, callback=_merged, help="Run what is not due or already done, too."),
-        click.option("--date", "day", metavar="DAY", callback=_merged, help="Behave as if today were DAY."),
+        day,
         click.option(
             "--report",
             "report_file",
@@ -149,6 +152,13 @@ def surviving(command: Command) -> Command:
     )
 
 
+machine_root = click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
+    default="/",
+    metavar="FOLDER",
+    help="Look at the machine whose / is mounted here.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 at = click.option(
     "--at",

@@ -20,19 +20,20 @@ from s3nap.probe import Probe
 def storage_test(*, confs: Sequence[Path], as_json: bool, **options: Any) -> int:  # noqa: ANN401
     """Try everything, and say line by line what works, and what follows where something does not."""
     place = only_place(confs, options)
+    quiet = bool(options["quiet"]) and not as_json
     with logging(place.conf, options):
         probe = Probe(place.storage)
-        if not as_json:
+        if not as_json and not quiet:
             click.echo(f"{place.storage.url}: tried under {probe.scratch}/, which is removed again")
         findings = []
         for finding in probe.findings():
             findings.append(finding)
-            if not as_json:
+            if not as_json and (finding.fatal or not quiet):
                 click.echo(one_line(f"{finding.verdict:8} {finding.what:37} {finding.means}").rstrip())
     fatal = [finding.what for finding in findings if finding.fatal]
     if as_json:
         click.echo(report.document([asdict(finding) for finding in findings]))
-    else:
+    elif fatal or not quiet:
         click.echo(f"NOT FIT for s3nap: {', '.join(fatal)}" if fatal else "fit for s3nap")
     return Exit.BUCKET if fatal else Exit.DONE
 

@@ -14,6 +14,7 @@ from s3nap.options import with_confs
 @click.argument("job", required=False)
 @click.option("--all-hosts", is_flag=True, help="Of every host in the bucket.")
 @options.legacy
+@options.day
 @options.as_json
 @options.reading
 def list_(*, legacy: bool, **chosen: Any) -> int:  # noqa: ANN401
@@ -22,9 +23,9 @@ def list_(*, legacy: bool, **chosen: Any) -> int:  # noqa: ANN401
         from s3nap import legacyshow  # noqa: PLC0415
 
         return legacyshow.list_archives(**with_confs(chosen))
-    from s3nap import commands  # noqa: PLC0415
+    from s3nap import listing  # noqa: PLC0415
 
-    return commands.list_archives(**with_confs(chosen))
+    return listing.list_archives(**with_confs(chosen))
 
 
 @click.command()

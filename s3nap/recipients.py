@@ -66,6 +66,27 @@ def resolve(configured: Sequence[str], keyring: Path | None, folder: Path, now: 
     return tuple(sorted({item.fingerprint: item for item in found}.values(), key=lambda item: item.fingerprint))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKey:
+    """A key of a keyring: whose it is, and why nothing can be encrypted to it, if that is so."""
+
+    fingerprint: str
+    owner: str
+    problem: str
+
+
+def public_keys(now: datetime, keyring: Path | None = None) -> list[PublicKey]:
+    """Return the keys there are; RecipientError if gpg cannot be used."""
+    return [
+        PublicKey(
+            fingerprint=key["fingerprint"],
+            owner=", ".join(key["uids"]),
+            problem="" if _is_usable(key) else _why_unusable(key, now),
+        )
+        for key in _ring(keyring).list_keys()
+    ]
+
+
 def private_here(fingerprint: str) -> bool:
     """Can gpg of this user decrypt with this key, from its own files? A smart card, or a stub, is none of those."""
     import gnupg  # noqa: PLC0415 - as above
@@ -103,7 +124,7 @@ def _ring(keyring: Path | None) -> Any:  # noqa: ANN401 - gnupg has no types
 
 def _choose(text: str, keys: Sequence[Mapping[str, Any]], where: str, now: datetime) -> Mapping[str, Any]:
     matching = [key for key in keys if _matches(text, key)]
-    usable = [key for key in matching if "E" in key["cap"] and key["trust"] not in {"e", "r", "d", "i"}]
+    usable = [key for key in matching if _is_usable(key)]
     if len(usable) == 1:
         return usable[0]
     if usable:
@@ -112,6 +133,10 @@ def _choose(text: str, keys: Sequence[Mapping[str, Any]], where: str, now: datet
     if not matching:
         raise RecipientError(f"GpgRecipient {text} is not in {where}: gpg --import its public key, or set GpgKeyring")
     raise RecipientError(f"GpgRecipient {text} ({matching[0]['fingerprint']}) {_why_unusable(matching[0], now)}")
+
+
+def _is_usable(key: Mapping[str, Any]) -> bool:
+    return "E" in key["cap"] and key["trust"] not in {"e", "r", "d", "i"}
 
 
 def _matches(text: str, key: Mapping[str, Any]) -> bool:

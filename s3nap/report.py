@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from s3nap.amounts import counted
+from s3nap.amounts import size as size  # noqa: PLC0414 - others call it report.size
+from s3nap.colours import GREEN, RED, YELLOW
 from s3nap.errors import Exit
 from s3nap.liveness import Verdict
 from s3nap.logs import one_line
@@ -19,17 +22,8 @@ if TYPE_CHECKING:
     from s3nap.forecast import Forecast
     from s3nap.results import Result
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def size(count: int) -> str:
-    """Write a number of bytes in IEC units."""
-    value = float(count)
-    for unit in _UNITS:
-        if value < 1024 or unit == _UNITS[-1]:
-            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError(count)
+_FAILURES = ("FAILED", "NOT RESTORABLE")
+_WARNINGS = ("WARNINGS", "LOCKED", "INCOMPLETE", "WAITS FOR RELEASE", "retained")
 
 
 def archive_record(archive: Archive, verdict: Verdict, *, retired_job: bool) -> dict[str, Any]:
@@ -56,6 +50,7 @@ def archive_record(archive: Archive, verdict: Verdict, *, retired_job: bool) -> 
         "held": archive.held,
         "retired": retired,
         "machine": manifest.machine,
+        "braking": archive.braking,
     }
 
 
@@ -76,13 +71,33 @@ def archives_text(records: Sequence[Mapping[str, Any]], *, hosts: bool) -> str:
             ", ".join(_state(record)),
         ]
         rows.append([*([record["host"]] if hosts else []), *row])
-    return table([*(["Host"] if hosts else []), *heads], rows, right={"Slot", "Size", "Stored"})
+    return table(
+        [*(["Host"] if hosts else []), *heads], rows, {"Slot", "Size", "Stored"}, _painting, ["Started", "Stored"]
+    )
+
+
+def _painting(head: str, cell: str) -> str | None:
+    """Return the colour of a State, an Action or a Result; the words say the same."""
+    if head not in {"State", "Action", "Result"}:
+        return None
+    if cell.startswith(_FAILURES) or "distrusted" in cell:
+        return RED
+    if any(word in cell for word in _WARNINGS):
+        return YELLOW
+    return GREEN if cell.startswith(("done", "swept")) else None
+
+
+def is_wrong(record: Mapping[str, Any]) -> bool:
+    """Is this an archive that somebody should look at?"""
+    return not record["restorable"] or not record["complete"] or record["braking"]
 
 
 def _state(record: Mapping[str, Any]) -> Iterable[str]:
     yield "restorable" if record["restorable"] else "NOT RESTORABLE"
     if not record["complete"]:
         yield "INCOMPLETE"
+    if record["braking"]:
+        yield "WAITS FOR RELEASE"
     for word in ("distrusted", "held", "retired"):
         if record[word]:
             yield word
@@ -107,7 +122,7 @@ def swept_text(records: Sequence[Mapping[str, Any]], *, became: bool) -> str:
         ]
         for record in records
     ]
-    return table(heads, rows, right={"Slot", "Size"})
+    return table(heads, rows, {"Slot", "Size"}, _painting, ["Host", "Run"])
 
 
 def results_text(results: Sequence[Result]) -> str:
@@ -123,7 +138,8 @@ def results_text(results: Sequence[Result]) -> str:
         ]
         for result in results
     ]
-    return table(["Job", "Slot", "Type", "In", "Stored", "Files", "Time", "Result"], rows, right)
+    heads = ["Job", "Slot", "Type", "In", "Stored", "Files", "Time", "Result"]
+    return table(heads, rows, right, _painting, ["Files", "Slot", "In"])
 
 
 def _sizes(manifest: Manifest) -> tuple[str, str, str]:
@@ -147,11 +163,12 @@ def tasks_text(results: Sequence[Result], host: str) -> str:
         archive = f"{host}/{task.job.name}-{task.slot}-{task.type}" if task.action == "backup" else ""
         cells = (str(task.slot), task.type, task.action, one_line(task.reason), one_line(archive))
         rows.append([one_line(readable(task.job.name)), *cells])
-    return table(["Job", "Slot", "Type", "Action", "Reason", "Archive"], rows, right={"Slot"})
+    heads = ["Job", "Slot", "Type", "Action", "Reason", "Archive"]
+    return table(heads, rows, {"Slot"}, spare=["Archive", "Slot"])
 
 
-def plan_text(plan: Forecast) -> str:
-    """Draw the calendar, and below it what stays restorable."""
+def tasks_table(plan: Forecast) -> str:
+    """Draw what ``plan --table`` shows: every task, and why."""
     rows = []
     previous: date | None = None
     for task in plan.tasks:
@@ -159,17 +176,17 @@ def plan_text(plan: Forecast) -> str:
         previous = task.day
         cells = (one_line(readable(task.job.name)), str(task.slot), task.type, task.action, one_line(task.reason))
         rows.append([shown, *cells])
+    return table(["Day", "Job", "Slot", "Type", "Action", "Reason"], rows, right={"Slot"})
+
+
+def plan_end_text(plan: Forecast) -> str:
+    """Draw what stays restorable at the end of a plan."""
     after = [[one_line(readable(job)), _spans(days), str(plan.most[job])] for job, days in plan.restorable.items()]
-    return "\n".join(
-        (
-            table(["Day", "Job", "Slot", "Type", "Action", "Reason"], rows, right={"Slot"}),
-            table(["Job", "Restorable in the end", "Archives at most"], after, right={"Archives at most"}),
-        )
-    )
+    return table(["Job", "Restorable in the end", "Archives at most"], after, right={"Archives at most"})
 
 
 def _spans(days: Sequence[date]) -> str:
-    return f"{len(days)} days: {spans(days)}" if days else "nothing"
+    return f"{counted(len(days), 'day')}: {spans(days)}" if days else "nothing"
 
 
 def spans(days: Sequence[date]) -> str:
@@ -191,18 +208,6 @@ def plan_json(plan: Forecast) -> str:
 def document(value: object) -> str:
     """Serialize the answer to a query."""
     return json.dumps(value, indent=1, ensure_ascii=True)
-
-
-def settings_text(records: Sequence[Mapping[str, Any]]) -> str:
-    """Draw what ``config show`` prints."""
-    blocks = []
-    for record in records:
-        rows = [
-            [name, one_line(json.dumps(setting["value"], ensure_ascii=False)), one_line(setting["origin"])]
-            for name, setting in record["settings"].items()
-        ]
-        blocks.append(f"{one_line(readable(record['job']))}\n{table(['Directive', 'Value', 'From'], rows)}")
-    return "\n".join(blocks)
 
 
 def restored_text(manifest: Manifest, target: str, written: int, seconds: float) -> str:

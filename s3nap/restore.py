@@ -15,6 +15,7 @@ from loguru import logger
 from s3nap import pipeline
 from s3nap.errors import UsageError, VerificationError
 from s3nap.manifest import Archive
+from s3nap.progress import Tally
 from s3nap.reader import Opened, Reader
 from s3nap.sources import Loader
 from s3nap.sources.tree import Tree
@@ -40,6 +41,7 @@ def restore_tree(  # noqa: PLR0913 - what a person says on the command line
     overwrite: bool = False,
     numeric_owner: bool = False,
     progress: Callable[[int], None] = lambda _size: None,
+    tally: Tally | None = None,
 ) -> Restored:
     """Restore a chain of tar archives, FULL first, into ``target``.
 
@@ -56,7 +58,7 @@ def restore_tree(  # noqa: PLR0913 - what a person says on the command line
         with saying_how_to_go_on("tar"):
             state = reader.side(opened[-1], "state", work / "state")
         target.mkdir(parents=True, exist_ok=True)
-        tree = Tree(target, work, state, keep=overwrite, numeric_owner=numeric_owner)
+        tree = Tree(target, work, state, keep=overwrite, numeric_owner=numeric_owner, tally=tally)
         for level in opened:
             logger.info("restoring {} of {}, chunks: {}", level.manifest.type, level.manifest.day, len(level.lines))
             result.raw_size += level.manifest.raw_size

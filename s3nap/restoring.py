@@ -14,6 +14,7 @@ from loguru import logger
 
 from s3nap import access, report
 from s3nap.access import Place
+from s3nap.amounts import counted
 from s3nap.commands import logging, only_place
 from s3nap.contents import StoredIndexes
 from s3nap.envelope import read_passphrase
@@ -76,7 +77,7 @@ def restore(  # noqa: PLR0913 - what the command line says
             _refuse(manifest, options)
             total, stored = (sum(sizes) for sizes in zip(*map(_sizes, links), strict=True))
             title = f"{readable(manifest.job)} of {manifest.day}"
-            plan = f"{title}: {len(links)} archives, {report.size(total)}, {report.size(stored)} to fetch"
+            plan = f"{title}: {counted(len(links), 'archive')}, {report.size(total)}, {report.size(stored)} to fetch"
             loader = _loader(reader, links[-1], wanted)
             if dry:
                 _check(reader, links, loader)

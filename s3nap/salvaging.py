@@ -13,6 +13,7 @@ import click
 from loguru import logger
 
 from s3nap import report
+from s3nap.amounts import counted
 from s3nap.comparing import compare
 from s3nap.errors import Exit, UsageError
 from s3nap.logs import one_line
@@ -39,7 +40,9 @@ def salvage(reader: Reader, lineage: Sequence[Archive], target: Path, options: d
             found = survey(reader, lineage, selection, Path(work), advance)
         _say(found)
         needed = cost(reader, found.links, found.picked)
-        what = f"{len(found.picked.nodes)} paths of {readable(manifest.job)} of {found.links[-1].manifest.day}"
+        what = (
+            f"{counted(len(found.picked.nodes), 'path')} of {readable(manifest.job)} of {found.links[-1].manifest.day}"
+        )
         if not dry:
             target.mkdir(parents=True, exist_ok=True)
             with show(readable(manifest.job), needed.raw) as advance:
@@ -48,10 +51,11 @@ def salvage(reader: Reader, lineage: Sequence[Archive], target: Path, options: d
             if options["verify"]:
                 compare(target, found.picked.nodes, numeric_owner=numeric)
     if dry:
-        click.echo(f"would salvage {what}: {needed.chunks} chunks, {report.size(needed.stored)} to fetch")
-    else:
+        click.echo(f"would salvage {what}: {counted(needed.chunks, 'chunk')}, {report.size(needed.stored)} to fetch")
+    elif not options["quiet"]:
         click.echo(f"salvaged {what} to {target}, in {time.monotonic() - begun:.1f} s")
-    click.echo(f"lost: {len(found.lost)} paths")
+    if found.lost or not options["quiet"]:
+        click.echo(f"lost: {counted(len(found.lost), 'path')}")
     return Exit.VERIFICATION if found.lost or found.notes else Exit.DONE
 
 

@@ -39,7 +39,8 @@ def sign(*, confs: Sequence[Path], job: str, at: str | None, dry: bool, **option
                 _sign(place.storage, archive, signer)
             manifest = archive.manifest
             what = f"archive {manifest.run} of {manifest.day} ({manifest.type}, files: {manifest.files})"
-            click.echo(f"{readable(manifest.job)}: {what} {'would be' if dry else 'is now'} signed")
+            if dry or not options["quiet"]:
+                click.echo(f"{readable(manifest.job)}: {what} {'would be' if dry else 'is now'} signed")
     return Exit.DONE
 
 

@@ -1,4 +1,4 @@
-"""The commands that look after what is stored, ``verify``, ``check`` and ``drill``: their options."""
+"""The commands that look after backups, ``verify``, ``check``, ``drill`` and ``audit``: their options."""
 
 from __future__ import annotations
 
@@ -102,4 +102,18 @@ def drill(**chosen: Any) -> int:  # noqa: ANN401
     return act(**options.with_confs(chosen))
 
 
-COMMANDS = (verify, check, drill)
+@click.command()
+@options.machine_root
+@options.as_json
+@options.common
+def audit(**chosen: Any) -> int:  # noqa: ANN401
+    """Tell what on this machine is in no block: mounts, folders, databases, repositories. Status 3 if anything is.
+
+    What need not be covered is named by AuditIgnore in a conf.
+    """
+    from s3nap.auditing import audit as act  # noqa: PLC0415
+
+    return act(**options.with_confs(chosen))
+
+
+COMMANDS = (verify, check, drill, audit)

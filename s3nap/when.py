@@ -95,3 +95,8 @@ def local_day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise UsageError(f"{text} is not a date: {error}") from error
+
+
+def day_or_today(day: str | None) -> date:
+    """Return the day that is said, or today's date here; UsageError if it is none."""
+    return local_day(day) if day else datetime.now().astimezone().date()

@@ -21,7 +21,7 @@ from s3nap.storage import Storage
 from s3nap.storage.local import LocalStorage
 from s3nap.storage.open import open_storage
 
-pytest_plugins = ["calling", "promises", "scheduling", "servers", "silence", "web"]
+pytest_plugins = ["calling", "machine", "promises", "scheduling", "servers", "silence", "web"]
 
 _PATIENCE = 20  # seconds for a server to start
 

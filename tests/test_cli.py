@@ -156,7 +156,7 @@ def test_help_has_the_exit_statuses(call: Call, command: Sequence[str]) -> None:
 _LISTED = (
     *("host", "job", "slot", "type", "run", "day", "started", "finished", "parent"),
     *("raw_size", "stored_size", "chunks", "current", "restorable", "complete"),
-    *("distrusted", "held", "retired", "machine"),
+    *("distrusted", "held", "retired", "machine", "braking"),
 )
 
 

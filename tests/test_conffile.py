@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from soak import cases
 
 from s3nap import conffile
 from s3nap.conffile import Directive, Section
+from s3nap.confwords import quoted
 from s3nap.errors import ConfError
 
 
@@ -110,6 +112,7 @@ def test_block_argument(conf: Path, argument: str, name: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ('<X "/>">\n</X>\n', ["a.conf:1: <X>: a block's name cannot hold '>'; write a line instead"]),
         ("A 1\n<X y>\nB 2\n", ["a.conf:2: <X> is never closed; add </X>"]),
         ("<X y>\nB 2\n</Z>\n", ["a.conf:3: </Z> closes <X> of a.conf:1; write </X>"]),
         ("<X y>\n<Z q>\n</X>\nA 1\n", ["a.conf:3: </X> closes <Z> of a.conf:2; write </Z>"]),
@@ -300,3 +303,25 @@ def test_whatever_is_quoted_comes_back(words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tree = parse(Path(folder) / "a.conf", f"A {' '.join(quoted)}\n")
     assert values(tree) == {"A": tuple(words)}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(codec="utf-8"), min_size=1) | st.text("ab \t\"'#\\=<>/-,", min_size=1))
+@example("/a b\\")
+@example("<<x")
+def test_quoted_words_come_back(word: str) -> None:
+    """A name found on a machine is written into a conf so that it is read as itself, or refused."""
+    try:
+        written = quoted(word)
+        quoted(word, block=">" not in word)
+    except ValueError:
+        assert re.search(r"[\x00-\x08\x0a-\x1f\x7f]", word)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (line,) = parse(Path(folder) / "a.conf", f"A {written} {written}\n").entries
+        assert isinstance(line, Directive)
+        assert line.values == (word, word)
+        if ">" not in word:
+            (block,) = parse(Path(folder) / "a.conf", f"<B {written}>\n</B>\n").entries
+            assert isinstance(block, Section)
+            assert block.name == word

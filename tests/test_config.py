@@ -520,14 +520,14 @@ def test_describe_says_where_values_come_from(load: Load) -> None:
     conf = load("Directory /a\n<MySQL all>\nFulls 9\n</MySQL>\n")
     described = json.loads(json.dumps(config.describe(conf)))
     assert [each["job"] for each in described] == ["Directory/a", "MySQL/all"]
-    (mysql,) = config.describe(conf, "MySQL/all")
+    (mysql,) = config.describe(conf, conf.jobs[1:])
     assert mysql["kind"] == "MySQL"
     found = described[1]["settings"]
     assert found["Fulls"]["value"] == 9
     assert found["Fulls"]["origin"].endswith("a.conf:5")
     assert found["Compression"] == {"value": "zstd 3", "origin": "default"}
     assert found["DiffDir"]["value"] == "/d"
-    assert config.describe(conf, "none") == []
+    assert config.describe(conf, []) == []
 
 
 def test_demo_conf(tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def test_readme_has_the_reference_that_the_table_makes() -> None:
 
 def test_readme_conf_is_right(tmp_path: Path) -> None:
     """The conf that everybody starts from loads, and means what its comments say."""
-    match = re.search(r"```apache\n(.*?)```", text("README.md"), re.DOTALL)
+    chapter = text("README.md").partition("\n## Configuration")[2].partition("\n## ")[0]
+    match = re.search(r"```apache\n(.*?)```", chapter, re.DOTALL)
     assert match is not None
     conf = tmp_path / "main.conf"
     conf.write_text(match[1])
@@ -96,10 +97,9 @@ def test_readme_conf_is_right(tmp_path: Path) -> None:
     assert jobs["/opt"].cycle == SimpleCycle(frequency=28, diffs=0, fulls=3)
 
 
-def test_readme_conf_of_other_sources_is_right(tmp_path: Path) -> None:
-    """The chapter about databases shows a conf that loads, with every kind of source but Directory."""
-    chapter = text("README.md").partition("\n## Databases, repositories, commands")[2].partition("\n## ")[0]
-    match = re.search(r"```\n(.*?)```", chapter, re.DOTALL)
+def test_the_conf_of_other_sources_is_right(tmp_path: Path) -> None:
+    """The page about databases shows a conf that loads, with every kind of source but Directory."""
+    match = re.search(r"```\n(.*?)```", text("docs/sources.md"), re.DOTALL)
     assert match is not None
     conf = tmp_path / "main.conf"
     conf.write_text(f"DiffDir /var/lib/s3nap\nBucket s3://my-backups\n{match[1]}")

@@ -277,6 +277,7 @@ def test_bars_of_several_jobs_share_one_display() -> None:
             first(3)
             second(5)
             assert shown is bars._shown is not None
+            shown.refresh()
             assert [(task.description, task.completed) for task in shown.tasks] == [("one", 3), ("[two]", 5)]
         assert [task.description for task in shown.tasks] == ["one"]
     assert bars._shown is None

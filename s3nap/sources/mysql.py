@@ -130,7 +130,7 @@ class MySQLSource:
             *servers.taken(self._words, _CONNECTING, alone=("--ssl", "--skip-ssl", "--tls")),
             *([f"--socket={socket}"] if socket else []),
         ]
-        self._client = Client([f"--defaults-extra-file={defaults}"] if defaults else [], connection, job["Timeout"])
+        self.client = Client([f"--defaults-extra-file={defaults}"] if defaults else [], connection, job["Timeout"])
         self._socket = socket
 
     @property
@@ -141,7 +141,7 @@ class MySQLSource:
     def command(self, program: str) -> list[str]:
         """Return the dump's argv; MySQLOptions come after our own and so can take them back."""
         return [
-            *(program, *self._client.first, *_DUMP, *self._words),
+            *(program, *self.client.first, *_DUMP, *self._words),
             *([f"--socket={self._socket}"] if self._socket else []),
             *(["--all-databases"] if self._database is None else ["--", self._database]),
         ]
@@ -160,7 +160,7 @@ class MySQLSource:
 
     def _census(self) -> Census:
         try:
-            return self._client.census(self._database)
+            return self.client.census(self._database)
         except ProgramError as error:
             hint = "; user and password must stand under [client]" if "Access denied" in str(error) else ""
             raise SourceError(f"{error}{hint}") from error
@@ -190,7 +190,7 @@ class MySQLSource:
 
     def _proof(self, before: Census) -> dict[str, int | str]:
         proof = servers.steady(before.numbers, self._census().numbers)
-        chosen = [word for word in self._words if word not in self._client.connection]
+        chosen = [word for word in self._words if word not in self.client.connection]
         if any(word.startswith(_PARTIAL) or not word.startswith("-") for word in chosen):
             proof = {}
         left_out = [what for what, words in _LEFT_OUT.items() if not words.isdisjoint(self._words)]

@@ -88,15 +88,19 @@ class Client:
         """Return the options that every client program takes."""
         return ["--no-password", *self.connection]
 
-    def databases(self) -> list[Database]:
-        """Return all databases but template0."""
+    def ask_server(self, sql: str) -> list[list[str]]:
+        """Return the rows of a query that any database can answer."""
         first, last = MAINTENANCE
         try:
-            rows = self.ask(first, _DATABASES)
+            return self.ask(first, sql)
         except ProgramError as error:
             if "does not exist" not in str(error) or f'database "{first}"' not in str(error):
                 raise
-            rows = self.ask(last, _DATABASES)
+            return self.ask(last, sql)
+
+    def databases(self) -> list[Database]:
+        """Return all databases but template0."""
+        rows = self.ask_server(_DATABASES)
         return [Database(bytes.fromhex(row[0]).decode(), row[1] == "1", *row[2:5]) for row in rows]
 
     def count(self, database: str) -> Counter[str]:
@@ -155,7 +159,7 @@ class PostgreSQLSource:
             *servers.taken(self._words, _CONNECTING),
             *(["-U", user] if user else []),
         ]
-        self._client = Client(self._connection, job["Timeout"])
+        self.client = Client(self._connection, job["Timeout"])
 
     @property
     def stream(self) -> str:
@@ -188,7 +192,7 @@ class PostgreSQLSource:
 
     def _census(self) -> Census:
         try:
-            return self._client.census(self._database)
+            return self.client.census(self._database)
         except ProgramError as error:
             raise SourceError(str(error)) from error
 
@@ -218,9 +222,9 @@ class PostgreSQLSource:
         if any(word == "--schema" or word.startswith(_PARTIAL) for word in self._words):
             proof = {}
         database = self._database if self._database is not None else MAINTENANCE[1]
-        ((version,),) = self._client.ask(database, "SHOW server_version")
+        ((version,),) = self.client.ask(database, "SHOW server_version")
         proof["server"] = version
         if self._database is None:
             return proof
-        own = next((each for each in self._client.databases() if each.name == self._database), None)
+        own = next((each for each in self.client.databases() if each.name == self._database), None)
         return proof | ({"encoding": own.encoding, "collate": own.collate, "ctype": own.ctype} if own else {})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from s3nap.errors import VerificationError
+from s3nap.progress import Tally
 from s3nap.sources import census, dirstate, within
 from s3nap.sources.programs import feed
 from s3nap.sources.snapshot import Snapshot
@@ -25,13 +26,23 @@ class Tree:
     ``keep`` (``--overwrite``): what the folder holds already stays, unless the archive has it too.
     """
 
-    def __init__(self, target: Path, work: Path, state: Path | None, *, keep: bool, numeric_owner: bool) -> None:
-        """``state`` is that of the last level; ``work`` a private folder."""
+    def __init__(  # noqa: PLR0913 - what a restore is
+        self,
+        target: Path,
+        work: Path,
+        state: Path | None,
+        *,
+        keep: bool,
+        numeric_owner: bool,
+        tally: Tally | None = None,
+    ) -> None:
+        """``state`` is that of the last level; ``work`` a private folder; ``tally`` counts files given to tar."""
         self._target = target
         self._work = work
         self._state = state
         self._keep = keep
         self._numeric_owner = numeric_owner
+        self._tally = tally or Tally()
         self._listings: IO[bytes] = tempfile.TemporaryFile(dir=work)  # noqa: SIM115 - lives as long as the tree
         self._final = self._wanted() if keep else None
         self._way = within.Way(target)
@@ -48,6 +59,7 @@ class Tree:
             return False
         if self._keep:
             self._way.check(member.bare, folder=member.type == b"5")
+        self._tally.number += member.type != b"5"
         return True
 
     def level(self, pieces: Iterator[Data]) -> None:
