@@ -16,8 +16,6 @@ import pytest
 
 from s3nap import __version__
 
-pytestmark = pytest.mark.xdist_group("deb")  # built once
-
 ROOT = Path(__file__).parent.parent
 
 
