@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import signal
 import subprocess
 import sysconfig
 import time
@@ -24,6 +25,9 @@ from s3nap.storage.open import open_storage
 pytest_plugins = ["calling", "machine", "promises", "scheduling", "servers", "silence", "web"]
 
 _PATIENCE = 20  # seconds for a server to start
+
+# a shell starts what is in the background deaf to Ctrl-C, and what tests start would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

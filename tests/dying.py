@@ -147,8 +147,8 @@ def _live(
             if event in _FILES or writes:
                 step()
 
-        def waited(program: pipeline.Running) -> pipeline.Ended:
-            ended = wait(program)
+        def waited(program: pipeline.Running, seconds: float | None = None) -> pipeline.Ended:
+            ended = wait(program, seconds)
             step()
             return ended
 
