@@ -32,6 +32,8 @@ from s3nap.sources.tree import set_times, strip
 
 FRESH = 60.0  # seconds before an interruption, in which what was written may not have reached the disk whole
 
+_SPOILT = 1  # nanoseconds since 1970
+
 
 class Note:
     """What a restore into a folder leaves beside it until it is done."""
@@ -161,7 +163,7 @@ def go_on(  # noqa: PLR0913 - what a restore is
     """Do what is left, and see that all of ``picked`` is there. Raises what ``picking.write`` raises."""
     for path in left.picked.nodes:
         if within.straight(target, path):
-            strip(within.place(target, path))
+            _spoil(within.place(target, path))
     changed = {path.rpartition(b"/")[0] for path in (*left.surplus, *left.picked.nodes)} - {b""}
     shut = {path: mode for path in changed if (mode := _opened(target, path)) is not None}
     for path in left.surplus:
@@ -222,6 +224,13 @@ def _opened(target: Path, path: bytes) -> int | None:
         return None
     os.chmod(here, better)  # noqa: PTH101 - bytes
     return mode
+
+
+def _spoil(path: bytes) -> None:
+    """Take its attributes off what is to be written again, and its time: if this is interrupted, too, that tells."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.utime(path, ns=(_SPOILT, _SPOILT), follow_symlinks=False)
+        strip(path)
 
 
 def _remove(path: bytes) -> None:

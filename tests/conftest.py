@@ -18,6 +18,7 @@ from keys_fixture import gpg_home  # noqa: F401
 from moto.server import ThreadedMotoServer
 from storages import MemoryStorage
 
+from s3nap import logs
 from s3nap.storage import Storage
 from s3nap.storage.local import LocalStorage
 from s3nap.storage.open import open_storage
@@ -28,6 +29,15 @@ _PATIENCE = 20  # seconds for a server to start
 
 # a shell starts what is in the background deaf to Ctrl-C, and what tests start would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets() -> Iterator[None]:
+    """What one test calls a secret is none in the next: a short one would be masked in the middle of words there."""
+    before = logs._secrets.copy()
+    yield
+    logs._secrets.clear()
+    logs._secrets.update(before)
 
 
 @pytest.fixture

@@ -92,6 +92,25 @@ def test_a_storage_that_fails_at_any_get(world: World, tmp_path: Path, levels: i
     assert max(kept) > 0
 
 
+def test_what_waits_to_be_written_again_is_not_taken_for_right(world: World, tmp_path: Path) -> None:
+    """A directory whose attributes were taken off, and that was not written since, is written by who goes on next."""
+    links = newest(world)[:1]  # of two levels a directory is written anew in any case
+    target = tmp_path / "t"
+    with Reader(storage(world), KeySource()) as reader:
+        restore_tree(reader, links, target)
+    bare = [folder for folder, _, files in os.walk(target) if not files and os.listxattr(folder)]
+    assert bare
+    works = [tmp_path / "w0", tmp_path / "w1"]
+    for work in works:
+        work.mkdir()
+    broken = FaultyStorage(storage(world), at=18, operation="get", for_good=True)
+    with pytest.raises(StorageError, match="on purpose"):
+        finish(world, links, target, works[0], fresh=3600, through=broken)
+    assert not all(os.listxattr(folder) for folder in bare)
+    finish(world, links, target, works[1], fresh=-3600)
+    assert same(world, links, target) == []
+
+
 def test_going_on_again_and_again(world: World, tmp_path: Path) -> None:
     """What goes on may itself be cut short, as often as it likes."""
     links = newest(world)
