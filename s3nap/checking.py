@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from s3nap.errors import ConfError, S3napError, UsageError
 from s3nap.findings import Finding, Level, applied
 from s3nap.jobchecks import JOB_CHECKS
 from s3nap.machinechecks import MACHINE_CHECKS
+from s3nap.when import day_or_today
 
 _COLOURS = {Level.OK: GREEN, Level.WARNING: YELLOW, Level.CRITICAL: RED}
 _HINDRANCES = ("configuration", "storage")
@@ -88,7 +88,7 @@ def _place(conf: tuple[Path, ...] | tuple[()], options: dict[str, Any], *, all_h
 
 
 def _jobs(place: Place, *, all_hosts: bool, here: bool) -> Iterator[Finding]:
-    today: date = datetime.now().astimezone().date()
+    today = day_or_today(None)
     if here and place.conf is not None:
         for facts in vitals.of_conf(place.conf, place.catalog, place.endpoint, today):
             yield from applied(JOB_CHECKS, facts, place.host, facts.job)

@@ -26,7 +26,7 @@ from s3nap.names import readable
 from s3nap.prune import Item, Plan, Prune, Why
 from s3nap.results import worst
 from s3nap.upkeep import Fate, remove
-from s3nap.when import choose
+from s3nap.when import choose, day_or_today
 
 _STATUS = {Fate.FAILED: Exit.FAILED, Fate.LOCKED: Exit.LOCKED}
 
@@ -74,7 +74,7 @@ def _sweep_of(place: Place, *, dry: bool) -> Prune:
     conf = place.conf if place.conf is not None and place.host == place.conf["Host"] else None
     return Prune(
         place.catalog,
-        today=day_number(_today()),
+        today=day_number(day_or_today(None)),
         jobs=place.jobs if conf is not None else (),
         conf=conf.file.name if conf is not None else None,
         machine=access.machine(conf) if conf is not None else None,
@@ -237,7 +237,3 @@ def _removed(place: Place, job: str, chosen: str, going: Sequence[Archive]) -> d
             raise UsageError(f"{readable(job)}: what is stored has changed meanwhile; nothing was deleted: look again")
         gone = {item.run: Fate.SWEPT for item in going if item.run not in known.by_run}
         return gone | remove(catalog, children_first(known.archives, [item.run for item in family]), state)
-
-
-def _today() -> date:
-    return datetime.now().astimezone().date()

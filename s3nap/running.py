@@ -20,7 +20,7 @@ from s3nap.progress import on_terminal
 from s3nap.results import ConfResult, worst
 from s3nap.runreport import Report
 from s3nap.telling import Telling
-from s3nap.when import local_day
+from s3nap.when import day_or_today
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ def run(  # noqa: PLR0913 - what the command line says
     try:
         loaded = commands.load(confs)
         wanted = _Wanted(
-            day=local_day(day) if day else datetime.now().astimezone().date(),
+            day=day_or_today(day),
             only=[job.name for each in jobs for job in commands.chosen(loaded, each)],
             dry=dry,
             force=options["force"],

@@ -23,7 +23,7 @@ from s3nap.storage import Storage
 from s3nap.storage.local import LocalStorage
 from s3nap.storage.open import open_storage
 
-pytest_plugins = ["calling", "machine", "promises", "scheduling", "servers", "silence", "web"]
+pytest_plugins = ["calling", "machine", "promises", "scheduling", "servers", "silence", "small_world", "web"]
 
 _PATIENCE = 20  # seconds for a server to start
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
+import pytest
+
 from s3nap import config
 from s3nap.backup import Options, Result, Run
 from s3nap.catalog import Catalog, JobCatalog
@@ -222,3 +224,10 @@ def fake_program(folder: Path, name: str, script: str) -> Path:
     path.write_text(f"#!/bin/sh\nREAL={real}\n{script}\n")
     path.chmod(0o755)
     return path
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path / "world")
+    made.fill()
+    return made

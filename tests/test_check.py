@@ -343,13 +343,6 @@ def call(call: calling.Call) -> Call:
     return run
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path / "world")
-    made.fill()
-    return made
-
-
 def fresh(world: World) -> None:
     """Back up as of today."""
     assert s3nap("-q", "-c", world.conf).returncode == Exit.DONE

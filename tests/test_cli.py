@@ -26,13 +26,6 @@ from s3nap.manifest import Archive, Type
 from s3nap.when import choose, local_day
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path / "world")
-    made.fill()
-    return made
-
-
 def _objects(world: World) -> dict[str, bytes]:
     return {item.key: world.storage.get(item.key) for item in world.storage.list("")}
 

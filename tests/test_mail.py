@@ -68,13 +68,6 @@ def serve(mailbox: Mailbox) -> Iterator[Serve]:
         controller.stop()
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path / "world")
-    made.fill()
-    return made
-
-
 def write(world: World, sections: str, *lines: str) -> str:
     """Write conf and logconfig.ini; return the conf."""
     world.write_conf(*lines)

@@ -28,13 +28,6 @@ Run = Callable[..., int]
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path / "world")
-    made.fill()
-    return made
-
-
-@pytest.fixture
 def run(world: World) -> Run:
     """The daily run in this process, of a conf with more lines."""
 

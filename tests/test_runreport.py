@@ -19,13 +19,6 @@ Report = Callable[..., tuple[int, dict[str, Any]]]
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path / "world")
-    made.fill()
-    return made
-
-
-@pytest.fixture
 def report(world: World) -> Report:
     """Run on a day of the cycle; return status and report."""
 
