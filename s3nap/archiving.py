@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from heapq import merge
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO
 
@@ -159,7 +161,7 @@ class Archiving:
                 prefix=self.at.data,
                 suffix=envelope.suffix(compression),
                 chunk_size=self.task.job["ChunkSize"],
-                encode=lambda raw: envelope.encode(raw, compression, level),
+                encode=lambda raw, done: envelope.encode(raw, compression, level, done),
                 sent=sent,
                 crew=self.setting.crew,
                 progress=progress,
@@ -239,17 +241,19 @@ class Archiving:
 
         An archive that the storage's clock calls one of the future would count for nothing, and yet push out others.
         """
+        wanted = merge(_table_sizes(table), sorted((item.name, item.size) for item in manifest.objects))
+        newest = datetime.min.replace(tzinfo=UTC)
         try:
-            found = list(self.setting.storage.list(self.at.data))
+            for item, expected in zip_longest(self.setting.storage.list(self.at.data), wanted):
+                listed = (item.key.removeprefix(self.at.data), item.size) if item is not None else None
+                if item is None or listed != expected:
+                    strange, _ = min(pair for pair in (listed, expected) if pair is not None)
+                    raise StorageError(f"{self.at.data}: the storage does not list what was stored, see {strange}")
+                newest = max(newest, item.modified)
         except DeniedError:
             return
-        if found and ahead(manifest, max(item.modified for item in found)) is not None:
+        if ahead(manifest, newest) is not None:
             raise StorageError("this machine's clock is over a day ahead of the storage's: set it right, and run again")
-        listed = [(item.key.removeprefix(self.at.data), item.size) for item in found]
-        wanted = sorted([*_table_sizes(table), *((item.name, item.size) for item in manifest.objects)])
-        if sorted(listed) != wanted:
-            strange = min(set(listed) ^ set(wanted))
-            raise StorageError(f"{self.at.data}: the storage does not list what was stored, see {strange[0]}")
 
     def _sign(self, manifest: Manifest) -> None:
         """Put the signature, before the manifest: at no time does one stand there unsigned."""

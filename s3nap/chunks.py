@@ -55,27 +55,27 @@ def send(  # noqa: PLR0913 - the two ends of the stream and what happens between
     prefix: str,
     suffix: str,
     chunk_size: int,
-    encode: Callable[[memoryview], Encoded],
+    encode: Callable[[memoryview, Callable[[], None]], Encoded],
     sent: Callable[[Sent], None],
     crew: Crew,
     progress: Callable[[int], None] = lambda _size: None,
 ) -> Totals:
     """Cut ``stream`` every ``chunk_size`` bytes, encode and put the chunks; at least one, be it empty.
 
-    The work is done by a ``crew``, which may have other streams to work on. ``sent`` is called in order, in the
-    caller's thread. Whatever a worker raises is raised here; nothing is started after that.
+    The work is done by a ``crew``, which may have other streams to work on. ``encode`` gets the raw bytes, and what
+    to call when it needs them no more. ``sent`` is called in order, in the caller's thread. Whatever a worker raises
+    is raised here; nothing is started after that.
     """
     totals = Totals()
 
     def work(name: str, buffer: mmap, size: int) -> Sent:
+        with crew.holding(buffer) as done:
+            encoded = encode(memoryview(buffer)[:size], done)
         try:
-            encoded = encode(memoryview(buffer)[:size])
+            stored = storage.put(prefix + name, encoded.body, bulk=True)
+            return Sent(name=name, size=len(encoded.body), encoded=encoded, stored=stored)
         finally:
-            crew.give_back(buffer)
-        stored = storage.put(prefix + name, encoded.body, bulk=True)
-        result = Sent(name=name, size=len(encoded.body), encoded=encoded, stored=stored)
-        encoded.body = b""  # the bytes are sent: let them go while earlier chunks are waited for
-        return result
+            encoded.let_go()  # the bytes are sent, and earlier chunks may be waited for
 
     def tasks() -> Iterator[Callable[[], Sent]]:
         for number in range(10**DIGITS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,15 +59,24 @@ class Compression:
     at_once: Callable[[memoryview, int], bytes] | None = None
     whole: Callable[[memoryview, int], memoryview | None] = lambda _data, _limit: None
 
-    def encode(self, data: memoryview, write: Callable[[bytes], object], level: int | None = None) -> None:
-        """Compress one whole piece as a frame of its own."""
+    def encode(
+        self,
+        data: memoryview,
+        write: Callable[[bytes], object],
+        level: int | None = None,
+        done: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Compress one whole piece as a frame of its own; ``done`` is called once ``data`` is not needed any more."""
         level = self.level if level is None else level
         if self.at_once is not None:
-            write(self.at_once(data, level))
+            packed = self.at_once(data, level)
+            done()
+            write(packed)
             return
         machine = self.compressor(level)
         for start in range(0, len(data), _SLICE):
             write(machine.compress(data[start : start + _SLICE]))
+        done()
         write(machine.flush())
 
     def pack(self, plain: Path, packed: Path) -> None:
@@ -125,9 +135,21 @@ def gunzipped(pieces: Iterator[Data]) -> Iterator[bytes]:
         raise VerificationError("ends early (gzip): it is cut off")
 
 
+class _Own(threading.local):
+    """Each thread's own compressors by level, whose memory need not be had from the system for each piece."""
+
+    def __init__(self) -> None:
+        self.by_level: dict[int, zstandard.ZstdCompressor] = {}
+
+
+_OWN = _Own()
+
+
 def _zstd_at_once(data: memoryview, level: int) -> bytes:
     """Compress without a window to copy into: a quarter less work than in slices."""
-    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
+    if level not in _OWN.by_level:
+        _OWN.by_level[level] = zstandard.ZstdCompressor(level=level, write_checksum=True)
+    return _OWN.by_level[level].compress(data)
 
 
 def _zstd_whole(data: memoryview, limit: int) -> memoryview | None:

@@ -1,7 +1,8 @@
 """The workers and buffers that all streams of a run share, however many flow at once.
 
-With W workers and N streams there are never more than W + N buffers: one that each stream is filling, and W that wait
-for a worker or are with one. So a stream that is slow holds up nobody, and none takes more for being one of many.
+With W workers and N streams there are never more than W - 1 + N buffers: one that each stream is filling, and W - 1
+that wait for a worker or are with one (one worker is with gpg or the storage, and needs none). So a stream that is slow
+holds up nobody, and none takes more for being one of many.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Crew:
         """Threads and buffers are made when they are needed."""
         self.count = count
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="worker")
-        self._places = threading.Semaphore(count)  # for full buffers
+        self._places = threading.Semaphore(max(count - 1, 1))  # for full buffers
         self._lock = threading.Lock()
         self._free: list[mmap] = []
         self._streams = 0
@@ -76,6 +77,20 @@ class Crew:
             raise
         future.add_done_callback(lambda done: self._places.release() if done.cancelled() else None)
         return future
+
+    @contextmanager
+    def holding(self, buffer: mmap) -> Iterator[Callable[[], None]]:
+        """Give what lets others have the buffer, and its place; called or not, they have it when the block ends."""
+        held = [buffer]
+
+        def done() -> None:
+            if held:
+                self.give_back(held.pop())
+
+        try:
+            yield done
+        finally:
+            done()
 
     def give_back(self, buffer: mmap) -> None:
         """Let others have it, and its place."""

@@ -13,15 +13,17 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import xxhash
 
 from s3nap.compression import COMPRESSIONS, Compression
 from s3nap.errors import NoKeyError, ProgramError, UsageError, VerificationError
-from s3nap.gpg import Gpg, Write, mapped, memory_file
+from s3nap.gpg import Gpg, Write
 from s3nap.logs import register_secret
 from s3nap.manifest import Encryption
+from s3nap.memory import Scratch, Scratches
 from s3nap.pipeline import Running, write_all
 from s3nap.recipients import Recipient, resolve
 from s3nap.storage import Data
@@ -44,6 +46,9 @@ def read_passphrase(file: Path | None) -> str | None:
     return passphrase
 
 
+def _nothing() -> None: ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Encoded:
     """A piece ready to be stored; sizes in bytes, ``raw_hash`` the xxh128 of what went in."""
@@ -53,6 +58,13 @@ class Encoded:
     raw_size: int
     raw_hash: str
     passphrase: str | None
+    release: Callable[[], None] = _nothing
+
+    def let_go(self) -> None:
+        """Have done with the body, whose memory others may use from now on."""
+        release, self.release = self.release, _nothing
+        self.body = b""
+        release()
 
 
 class Envelope:
@@ -69,6 +81,7 @@ class Envelope:
         """Resolve the recipients; RecipientError if one cannot be used. Neither recipients nor passphrase: none."""
         self._passphrase = passphrase
         self._gpg = Gpg() if recipients or passphrase is not None else None
+        self._scratches = Scratches()
         self.recipients: tuple[Recipient, ...] = ()
         if recipients and self._gpg is not None:
             try:
@@ -100,13 +113,28 @@ class Envelope:
         """Return what the names of stored objects end with."""
         return compression.suffix + (".gpg" if self._gpg is not None else "")
 
-    def encode(self, raw: memoryview, compression: Compression, level: int | None = None) -> Encoded:
-        """Compress and encrypt one piece as a whole of its own."""
-        with self._sealed(lambda write: compression.encode(raw, write, level)) as (sealed, passphrase):
-            # read, not mapped: a server connection sends bytes in one go, without Python's lock
-            body = os.pread(sealed, os.fstat(sealed).st_size, 0)
-        raw_hash, digest = xxhash.xxh128_hexdigest(raw), hashlib.sha256(body).hexdigest()
-        return Encoded(body=body, sha256=digest, raw_size=len(raw), raw_hash=raw_hash, passphrase=passphrase)
+    def encode(
+        self,
+        raw: memoryview,
+        compression: Compression,
+        level: int | None = None,
+        done: Callable[[], None] = _nothing,
+    ) -> Encoded:
+        """Compress and encrypt one piece as a whole of its own; to be let go of when it is stored.
+
+        ``done`` is called once ``raw`` is not needed any more.
+        """
+        raw_hash, scratch = xxhash.xxh128_hexdigest(raw), self._scratches.take()
+        size, passphrase = self._sealed(lambda write: compression.encode(raw, write, level, done), scratch.descriptor)
+        body = scratch.view(size)
+        return Encoded(
+            body=body,
+            sha256=hashlib.sha256(body).hexdigest(),
+            raw_size=len(raw),
+            raw_hash=raw_hash,
+            passphrase=passphrase,
+            release=partial(self._scratches.give_back, scratch),
+        )
 
     def encode_file(self, plain: Path, packed: Path, compression: Compression, level: int | None = None) -> Encoded:
         """Compress a file into ``packed`` and encrypt that; memory does not grow with the file."""
@@ -124,26 +152,20 @@ class Envelope:
                 target.write(data)
                 write(data)
 
-            with self._sealed(fill) as (sealed, passphrase):
-                body = mapped(sealed)
-            size = source.tell()
+            scratch = Scratch()  # of its own: an index may be much larger than a chunk
+            sealed, passphrase = self._sealed(fill, scratch.descriptor)
+            body, size = scratch.view(sealed), source.tell()
         digest = hashlib.sha256(body).hexdigest()
         return Encoded(body=body, sha256=digest, raw_size=size, raw_hash=hasher.hexdigest(), passphrase=passphrase)
 
-    @contextlib.contextmanager
-    def _sealed(self, fill: Callable[[Write], None]) -> Iterator[tuple[int, str | None]]:
-        """Encrypt what ``fill`` writes, where anything is encrypted; give the file in memory and its passphrase."""
+    def _sealed(self, fill: Callable[[Write], None], target: int) -> tuple[int, str | None]:
+        """Encrypt what ``fill`` writes, where anything is encrypted, to a file's start; its size, its passphrase."""
         if self._gpg is None:
-            with memory_file() as result:
-                fill(lambda data: write_all(result, data))
-                yield result, None
-            return
+            os.lseek(target, 0, os.SEEK_SET)
+            fill(lambda data: write_all(target, data))
+            return os.lseek(target, 0, os.SEEK_CUR), None
         passphrase = secrets.token_hex(_RANDOM_BYTES)
-        sealed = self._gpg.encrypt(fill, passphrase)
-        try:
-            yield sealed, passphrase
-        finally:
-            os.close(sealed)
+        return self._gpg.encrypt(fill, passphrase, target), passphrase
 
     def start_keys(self, target: Path) -> KeysWriter | None:
         """Begin the envelope of one archive; None where nothing is encrypted."""
@@ -228,6 +250,7 @@ class Opener:
     def __init__(self) -> None:
         """Gpg is needed only once something encrypted is met."""
         self._gpg: Gpg | None = None
+        self._scratches = Scratches()
 
     @property
     def gpg(self) -> Gpg:
@@ -251,13 +274,14 @@ class Opener:
             raise VerificationError("is not what was stored: its sha256 differs")
         if promise.passphrase is None:
             return _unpack(memoryview(data), promise, write)
-        with memory_file() as sealed:
-            write_all(sealed, data)
-            packed = self.gpg.decrypt(sealed, promise.passphrase)
-            try:
-                return _unpack(mapped(packed), promise, write)
-            finally:
-                os.close(packed)
+        sealed, packed = self._scratches.take(), self._scratches.take()
+        try:
+            sealed.hold(data)
+            size = self.gpg.decrypt(sealed.descriptor, promise.passphrase, packed.descriptor)
+            return _unpack(packed.view(size), promise, write)
+        finally:
+            self._scratches.give_back(packed)
+            self._scratches.give_back(sealed)
 
 
 def _unpack(packed: memoryview, promise: Promise, write: Callable[[Data], object]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import re
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from s3nap import pipeline
 from s3nap.errors import NoKeyError, ProgramError, VerificationError
+from s3nap.memory import Scratch
 from s3nap.storage import Data
 
 Write = Callable[[bytes], object]
@@ -45,39 +45,40 @@ class Gpg:
         """Remove the home."""
         self._home.cleanup()
 
-    def encrypt(self, fill: Callable[[Write], None], passphrase: str) -> int:
-        """Encrypt what ``fill`` writes with a random passphrase; return the descriptor of a file in memory.
+    def encrypt(self, fill: Callable[[Write], None], passphrase: str, target: int) -> int:
+        """Encrypt what ``fill`` writes with a random passphrase to the start of a file; return the message's size.
 
-        gpg works while ``fill`` does: both are busy, and starting gpg costs nothing.
+        What stands in the file behind the message stays. gpg works while ``fill`` does: both are busy, and starting
+        gpg costs nothing.
         """
-        with _secret(passphrase) as secret, contextlib.ExitStack() as undo:
-            target = os.memfd_create("s3nap")
-            undo.callback(os.close, target)
+        with _secret(passphrase) as secret:
+            os.lseek(target, 0, os.SEEK_SET)
             argv = [*_QUIET, *self._format, *_LOOPBACK, str(secret), *_SYMMETRIC, "-o", "-", "--symmetric"]
             program = pipeline.start(argv, stdin=pipeline.PIPE, stdout=target, env=self._env, pass_fds=[secret])
             with program.ending():
                 size = _filled(program, fill)
                 program.wait().check()
-            if os.fstat(target).st_size <= size:  # headers alone are longer than nothing
+            written = os.lseek(target, 0, os.SEEK_CUR)  # the position is gpg's, too
+            if written <= size:  # headers alone are longer than nothing
                 raise ProgramError("gpg ended with status 0, but wrote no whole message")
-            undo.pop_all()
-            return target
+            return written
 
-    def decrypt(self, source: int, passphrase: str) -> int:
-        """Undo ``encrypt``; VerificationError unless gpg vouches for the whole message."""
-        with _secret(passphrase) as secret, tempfile.TemporaryFile() as status, contextlib.ExitStack() as undo:
-            target = os.memfd_create("s3nap")
-            undo.callback(os.close, target)
+    def decrypt(self, source: int, passphrase: str, target: int) -> int:
+        """Undo ``encrypt``, from all of one file to the start of another; return how many bytes that gave.
+
+        Raises VerificationError unless gpg vouches for the whole message.
+        """
+        with _secret(passphrase) as secret, tempfile.TemporaryFile() as status:
             argv = [*_QUIET, *_LOOPBACK, str(secret), "--status-fd", str(status.fileno()), "-o", "-", "--decrypt"]
-            os.lseek(source, 0, os.SEEK_SET)
+            for file in (source, target):
+                os.lseek(file, 0, os.SEEK_SET)
             ended = pipeline.run(argv, stdin=source, stdout=target, env=self._env, pass_fds=[secret, status.fileno()])
             if ended.status < 0:
                 ended.check()  # killed: that says nothing of the message
             if ended.status != 0:
                 raise VerificationError(ended.describe())
             check_status(status.fileno())
-            undo.pop_all()
-            return target
+            return os.lseek(target, 0, os.SEEK_CUR)
 
     def start_envelope(self, target: Path, recipients: Sequence[Path], passphrase: str | None) -> pipeline.Running:
         """Start gpg writing an envelope to ``target`` from its ``stdin``: to key files, or under a passphrase."""
@@ -163,10 +164,9 @@ def _ring(keyring: Path | None) -> list[str]:
 @contextlib.contextmanager
 def _handed(data: bytes) -> Iterator[int]:
     """Give data as a file that a program opens by its descriptor."""
-    with memory_file() as descriptor:
-        pipeline.write_all(descriptor, data)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        yield descriptor
+    file = Scratch()
+    file.hold(data)
+    yield file.descriptor
 
 
 def _status_lines(status: int) -> list[list[str]]:
@@ -260,20 +260,3 @@ def _secret(passphrase: str) -> Iterator[int]:
         yield reader
     finally:
         os.close(reader)
-
-
-@contextlib.contextmanager
-def memory_file() -> Iterator[int]:
-    """Give a file that lives in memory only."""
-    descriptor = os.memfd_create("s3nap")
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def mapped(descriptor: int) -> memoryview:
-    """View a file's contents without copying them, read-only; an empty file is an empty view."""
-    if os.fstat(descriptor).st_size == 0:
-        return memoryview(b"")
-    return memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))

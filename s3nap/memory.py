@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
+import threading
+import weakref
 from functools import cache
-from mmap import MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from mmap import MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, mmap
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
 
@@ -29,3 +32,51 @@ def return_large_blocks() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # another libc
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+
+
+class Scratch:
+    """A file in memory that a program reads from or writes to, seen here without copying."""
+
+    def __init__(self) -> None:
+        """Make an empty one; it goes with its last reference."""
+        self.descriptor = os.memfd_create("s3nap")
+        weakref.finalize(self, os.close, self.descriptor)
+        self._map: mmap | None = None
+
+    def hold(self, data: bytes | memoryview) -> None:
+        """Have it contain ``data`` and nothing else, to be read from its start."""
+        written = 0
+        while written < len(data):
+            written += os.pwrite(self.descriptor, data[written:], written)
+        os.ftruncate(self.descriptor, written)
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+
+    def view(self, size: int) -> memoryview:
+        """Show its first ``size`` bytes, read-only; what is written later shows there, too."""
+        if size == 0:
+            return memoryview(b"")
+        if self._map is None or len(self._map) < size:
+            self._map = mmap(self.descriptor, 0, prot=PROT_READ)
+        return memoryview(self._map)[:size]
+
+
+class Scratches:
+    """Scratch files that are used again, so that their memory need not be had from the system each time.
+
+    There are as many as were ever out at once, each as large as it ever was. Safe to use from several threads.
+    """
+
+    def __init__(self) -> None:
+        """None are made before they are needed."""
+        self._lock = threading.Lock()
+        self._free: list[Scratch] = []
+
+    def take(self) -> Scratch:
+        """Return one for whoever asks alone, in no state in particular."""
+        with self._lock:
+            return self._free.pop() if self._free else Scratch()
+
+    def give_back(self, scratch: Scratch) -> None:
+        """Let others have it."""
+        with self._lock:
+            self._free.append(scratch)

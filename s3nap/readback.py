@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from s3nap.crew import workers
 from s3nap.envelope import Keys, Opener, Promise
 from s3nap.errors import NoKeyError, ProgramError, StorageError, VerificationError
 from s3nap.manifest import Archive
+from s3nap.memory import Scratch
 from s3nap.reader import KeySource, Reader
 from s3nap.secondlook import SecondLook, Tables
 from s3nap.storage import Storage
@@ -153,13 +153,12 @@ class _Decoder:
         if self._manifest.encryption.method == "none":
             return
         passphrase = "00" * 32
-        sealed = self._opener.gpg.encrypt(_proof, passphrase)
+        sealed, plain = Scratch(), Scratch()
+        self._opener.gpg.encrypt(_proof, passphrase, sealed.descriptor)
         try:
-            os.close(self._opener.gpg.decrypt(sealed, passphrase))
+            self._opener.gpg.decrypt(sealed.descriptor, passphrase, plain.descriptor)
         except VerificationError as error:
             raise ProgramError(f"gpg does not work here, so nothing is known: {error}") from error
-        finally:
-            os.close(sealed)
 
 
 def _proof(write: Callable[[bytes], object]) -> None:

@@ -51,7 +51,7 @@ class Sides:
         with self.crew.place():  # one of many jobs, each of which may have a large index
             encoded = self.envelope.encode_file(plain, packed, self.compression, self.level)
             item = self._put(role, name, encoded.body, encoded.sha256)
-            encoded.body = b""
+            encoded.let_go()
         return item, encoded
 
     def put_tables(self, work: Path, manifest: Manifest, above: Sequence[Level], endpoint: str | None) -> Manifest:

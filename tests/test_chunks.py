@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import IO
 
 import pytest
@@ -47,19 +48,18 @@ class Pipe:
                 return
 
 
-def _plain(raw: memoryview) -> Encoded:
-    return Envelope.encode(_NO_ENVELOPE, raw, COMPRESSIONS["none"])
+Done = Callable[[], None]
+
+_NO_ENVELOPE = Envelope(now=datetime.now(UTC))
 
 
-class _Unencrypted(Envelope):
-    def __init__(self) -> None:
-        self._gpg = None
+def _plain(raw: memoryview, done: Done) -> Encoded:
+    return _NO_ENVELOPE.encode(raw, COMPRESSIONS["none"], done=done)
 
 
-_NO_ENVELOPE = _Unencrypted()
-
-
-def _sent(data: bytes, storage: Storage, encode: Callable[[memoryview], Encoded] = _plain) -> tuple[Totals, list[Sent]]:
+def _sent(
+    data: bytes, storage: Storage, encode: Callable[[memoryview, Done], Encoded] = _plain
+) -> tuple[Totals, list[Sent]]:
     done: list[Sent] = []
     pipe = Pipe(data)
     with pipe.stream:
@@ -76,9 +76,9 @@ def _sent(data: bytes, storage: Storage, encode: Callable[[memoryview], Encoded]
     return totals, done
 
 
-def _delayed(raw: memoryview) -> Encoded:
+def _delayed(raw: memoryview, done: Done) -> Encoded:
     time.sleep(random.random() * 0.004)  # noqa: S311 - no secret
-    return _plain(raw)
+    return _plain(raw, done)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def test_a_bounded_number_of_chunks_is_in_flight() -> None:
     """Memory does not grow with the stream: no more chunks are held at once than there are workers, and one."""
     held, most, lock = 0, 0, threading.Lock()
 
-    def encode(raw: memoryview) -> Encoded:
+    def encode(raw: memoryview, done: Done) -> Encoded:
         nonlocal held, most
         with lock:
             held += 1
             most = max(most, held)
         time.sleep(0.002)
-        return _plain(raw)
+        return _plain(raw, done)
 
     def free(_: Sent) -> None:
         nonlocal held
@@ -177,10 +177,10 @@ def test_an_error_in_a_worker_is_raised_and_nothing_hangs(where: str, number: in
     storage = FaultyStorage(MemoryStorage(), at=number if where == "put" else 0, operation="put")
     count = iter(range(1, 1000))
 
-    def encode(raw: memoryview) -> Encoded:
+    def encode(raw: memoryview, done: Done) -> Encoded:
         if where == "encode" and next(count) == number:
             raise StorageError("broken on purpose")
-        return _plain(raw)
+        return _plain(raw, done)
 
     begun = time.monotonic()
     with pytest.raises(StorageError, match="broken on purpose"):
@@ -195,14 +195,14 @@ def test_after_an_error_nothing_is_under_way(where: str) -> None:
     under_way, lock = 0, threading.Lock()
     pipe = Pipe(bytes(30 * _SIZE))
 
-    def encode(raw: memoryview) -> Encoded:
+    def encode(raw: memoryview, done: Done) -> Encoded:
         nonlocal under_way
         with lock:
             under_way += 1
         time.sleep(0.02)
         with lock:
             under_way -= 1
-        return _plain(raw)
+        return _plain(raw, done)
 
     class Breaking(io.RawIOBase):
         read = 0

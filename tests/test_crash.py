@@ -256,19 +256,35 @@ def test_a_manifest_that_reads_back_as_something_else_is_no_success(tmp_path: Pa
     assert "reads back" in result.message
 
 
-def test_a_storage_that_lists_less_than_was_put_gets_no_manifest(tmp_path: Path) -> None:
-    """What the storage acknowledged but does not hold is found before the commit, and nothing is left of it."""
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("00000001.zst", {}),
+        ("00000001.zst", {"": 7}),
+        ("00000001.zst", {"": 0}),
+        ("sums", {}),  # the last of all
+        ("chunks", {"": None, "/strange": 3}),
+    ],
+)
+def test_a_storage_that_lists_less_than_was_put_gets_no_manifest(
+    tmp_path: Path, name: str, instead: dict[str, int | None]
+) -> None:
+    """What the storage acknowledged but does not hold as it was is found before the commit, and nothing is left."""
 
     class Losing(FaultyStorage):
         def put(self, key: str, data: Data, *, bulk: bool = False) -> Stored:
-            return Stored() if key.endswith("00000001.zst") else super().put(key, data, bulk=bulk)
+            if not key.endswith("/" + name):
+                return super().put(key, data, bulk=bulk)
+            for suffix, size in instead.items():
+                super().put(key + suffix, data[:size], bulk=bulk)
+            return Stored()
 
     world = World(tmp_path)
     trees = world.days(0)
     world.fill(1)
     result = world.run(1, storage=Losing(world.storage))
     assert (result.outcome, result.status) == ("failed", Exit.FAILED)
-    assert "00000001" in result.message
+    assert name in result.message
     world.assert_tidy()
     world.assert_restores(trees)
 

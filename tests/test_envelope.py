@@ -187,6 +187,32 @@ def test_what_was_closed_opens(envelope: Envelope, opener: Opener, compression: 
     assert b"".join(parts) == raw
 
 
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_what_a_longer_piece_left_behind_is_no_part_of_a_shorter_one(
+    envelope: Envelope, opener: Opener, *, encrypted: bool
+) -> None:
+    """Memory is used again from piece to piece, in both directions: nothing of one may come out with another."""
+    used = envelope if encrypted else Envelope(now=NOW)
+    for size in (6000, 100, 0, 3000, 6000):
+        encoded = used.encode(memoryview(_RAW)[:size], COMPRESSIONS["none"])
+        stored, promise = bytes(encoded.body), replace(_promise(encoded, "none"), limit=size)
+        encoded.let_go()
+        encoded.let_go()  # once more: nobody else's memory may go with it
+        parts: list[bytes] = []
+        assert opener.decode(stored, promise, lambda piece: parts.append(bytes(piece))) == size  # noqa: B023 - now
+        assert b"".join(parts) == _RAW[:size]
+    assert len(used._scratches._free) == 1
+
+
+def test_a_body_in_use_is_nobody_elses(envelope: Envelope) -> None:
+    """While a piece is on its way to the storage, the next ones are made elsewhere."""
+    first = envelope.encode(memoryview(_RAW), COMPRESSIONS["zstd"])
+    stored = bytes(first.body)
+    envelope.encode(memoryview(_RAW[::-1]), COMPRESSIONS["zstd"]).let_go()
+    envelope.encode(memoryview(_RAW[::-1]), COMPRESSIONS["zstd"])
+    assert first.body == stored
+
+
 def _resealed(encoded: Encoded, body: bytes) -> Promise:
     return _promise(encoded, sha256=sha256(body).hexdigest())
 

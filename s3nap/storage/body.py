@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from s3nap.pace import PIECE, Pace
 from s3nap.storage import Data
@@ -12,13 +12,17 @@ from s3nap.storage import Data
 class Body(io.RawIOBase):
     """Data as the seekable file that botocore wants, given out piece by piece: a copy would double the memory.
 
+    With ``whole`` all of it is one piece, whatever size is asked for, and no copy: hashes and connections take what
+    they get, in one call and without Python's lock.
+
     Close it after the request: the exception of a failed one keeps the request, which would keep the data; and a
     mapped file cannot be closed before its views are.
     """
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data, *, whole: bool = False) -> None:
         super().__init__()
         self._view = memoryview(data)
+        self._whole = whole
         self._at = 0
 
     def close(self) -> None:
@@ -44,12 +48,12 @@ class Body(io.RawIOBase):
         self._at = base + offset
         return self._at
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: int | None = -1) -> Any:  # noqa: ANN401 - bytes, or all of the view
         """Return the next ``size`` bytes, or all the rest."""
-        end = self._view.nbytes if size is None or size < 0 else self._at + size
-        piece = bytes(self._view[self._at : end])
+        end = self._view.nbytes if size is None or size < 0 or self._whole else self._at + size
+        piece = self._view[self._at : end]
         self._at += len(piece)
-        return piece
+        return piece if self._whole else bytes(piece)
 
 
 class PacedBody(io.RawIOBase):
