@@ -56,7 +56,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=size, default=size("1G"), help="of the mixed tree, the large file and the dump")
     parser.add_argument("--files", type=int, default=200_000, help="how many small files")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--acts", type=lambda text: text.split(","), default=ACTS, help=", ".join(ACTS))
+    parser.add_argument("--acts", type=lambda text: text.split(","), default=ACTS, help=", ".join(ACTS).replace("%", "%%"))
     parser.add_argument("--only", type=lambda text: text.split(","), help="names of contenders, s3nap beside them")
     parser.add_argument("--tree", type=Path, help="what to copy for the mixed tree, instead of /usr")
     parser.add_argument("--stream", type=size, default=0)
