@@ -11,6 +11,7 @@ from functools import cache
 from mmap import MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, mmap
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
+_KEPT = 8 << 20  # bytes
 
 
 def block(size: int) -> mmap:
@@ -63,7 +64,8 @@ class Scratch:
 class Scratches:
     """Scratch files that are used again, so that their memory need not be had from the system each time.
 
-    There are as many as were ever out at once, each as large as it ever was. Safe to use from several threads.
+    As many are kept as were ever out at once, but none that grew large, as with data that does not compress. Safe to
+    use from several threads.
     """
 
     def __init__(self) -> None:
@@ -78,5 +80,6 @@ class Scratches:
 
     def give_back(self, scratch: Scratch) -> None:
         """Let others have it."""
-        with self._lock:
-            self._free.append(scratch)
+        if os.fstat(scratch.descriptor).st_size <= _KEPT:
+            with self._lock:
+                self._free.append(scratch)

@@ -204,6 +204,15 @@ def test_what_a_longer_piece_left_behind_is_no_part_of_a_shorter_one(
     assert len(used._scratches._free) == 1
 
 
+def test_large_pieces_leave_no_memory_behind() -> None:
+    """What does not compress would otherwise hold a whole chunk for each worker until the end of the run."""
+    plain, large = Envelope(now=NOW), bytes(9 << 20)
+    plain.encode(memoryview(large), COMPRESSIONS["none"]).let_go()
+    assert not plain._scratches._free
+    plain.encode(memoryview(large), COMPRESSIONS["zstd"]).let_go()
+    assert len(plain._scratches._free) == 1
+
+
 def test_a_body_in_use_is_nobody_elses(envelope: Envelope) -> None:
     """While a piece is on its way to the storage, the next ones are made elsewhere."""
     first = envelope.encode(memoryview(_RAW), COMPRESSIONS["zstd"])
