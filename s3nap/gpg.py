@@ -140,10 +140,14 @@ def signatures(data: bytes, signature: bytes, *, keyring: Path | None) -> tuple[
 
     Raises VerificationError if gpg was kept from looking: then nobody knows whose the signature is.
     """
-    with tempfile.TemporaryFile() as status, _handed(data) as file, _handed(signature) as detached:
+    files = Scratch(), Scratch()
+    for file, contents in zip(files, (signature, data), strict=True):
+        file.hold(contents)
+    fds = [file.descriptor for file in files]
+    with tempfile.TemporaryFile() as status:
         argv = [*_QUIET, *_ring(keyring), "--no-auto-key-retrieve", "--disable-dirmngr", "--trust-model", "always"]
-        argv += ["--status-fd", str(status.fileno()), "--verify", f"/dev/fd/{detached}", f"/dev/fd/{file}"]
-        ended = pipeline.run(argv, stdout=pipeline.DEVNULL, pass_fds=[status.fileno(), file, detached])
+        argv += ["--status-fd", str(status.fileno()), "--verify", *(f"/dev/fd/{each}" for each in fds)]
+        ended = pipeline.run(argv, stdout=pipeline.DEVNULL, pass_fds=[status.fileno(), *fds])
         lines = _status_lines(status.fileno())
     if ended.status != 0 and _hindered(ended, lines):
         raise VerificationError(f"gpg could not look at the signature (try again): {ended.describe()}")
@@ -159,14 +163,6 @@ def _hindered(ended: pipeline.Ended, lines: Sequence[object]) -> bool:
 def _ring(keyring: Path | None) -> list[str]:
     """Beside the user's own keys, those of a file."""
     return ["--keyring", str(keyring)] if keyring is not None else []
-
-
-@contextlib.contextmanager
-def _handed(data: bytes) -> Iterator[int]:
-    """Give data as a file that a program opens by its descriptor."""
-    file = Scratch()
-    file.hold(data)
-    yield file.descriptor
 
 
 def _status_lines(status: int) -> list[list[str]]:
