@@ -32,7 +32,7 @@ def show(*, confs: Sequence[Path], job: str | None, as_json: bool, **_: Any) -> 
 
 
 def _text(records: Sequence[Mapping[str, Any]]) -> str:
-    return "\n".join(f"{_title(record)}\n{_settings(record['settings'])}" for record in records)
+    return "\n".join(f"{_title(record)}\n{_settings(record)}" for record in records)
 
 
 def _title(record: Mapping[str, Any]) -> str:
@@ -40,10 +40,12 @@ def _title(record: Mapping[str, Any]) -> str:
     return one_line(f"{readable(record['job'])}: {record['kind']} {record['source']}{scope}, {record['origin']}")
 
 
-def _settings(settings: Mapping[str, Mapping[str, Any]]) -> str:
-    """Draw what the conf says, then the defaults."""
+def _settings(record: Mapping[str, Any]) -> str:
+    """Draw what the conf says, of the run and of the job, then the defaults."""
+    own = sorted(record["settings"].items(), key=lambda item: item[1]["origin"] == _DEFAULT)
     rows = [
-        [name, one_line(conftext.written(name, setting["value"])), one_line(setting["origin"])]
-        for name, setting in sorted(settings.items(), key=lambda item: item[1]["origin"] == _DEFAULT)
+        [name + of_whom, one_line(conftext.written(name, setting["value"])), one_line(setting["origin"])]
+        for settings, of_whom in ((record["run"].items(), " (of the run)"), (own, ""))
+        for name, setting in settings
     ]
     return table(["Directive", "Value", "From"], rows)

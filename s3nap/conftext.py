@@ -38,7 +38,11 @@ _BLOCKS = """\
 
 
 def describe(conf: Conf, jobs: Sequence[Job] | None = None) -> list[dict[str, object]]:
-    """Return for these jobs (all of a conf's) all values in effect, and where each came from; fit for JSON."""
+    """Return for these jobs (all of a conf's) all values in effect, and where each came from; fit for JSON.
+
+    ``run`` has the hooks of the run as a whole, as far as there are any: what a job's settings say is about the job.
+    """
+    run = {name: _plain(value) for name, value in conf.settings.items() if TABLE[name].type is HOOK and value.value}
     return [
         {
             "job": each.name,
@@ -46,6 +50,7 @@ def describe(conf: Conf, jobs: Sequence[Job] | None = None) -> list[dict[str, ob
             "source": each.source,
             "cycle": each.scope,
             "origin": each.origin,
+            "run": run,
             "settings": {name: _plain(value) for name, value in {**_top(conf), **each.settings}.items()},
         }
         for each in (conf.jobs if jobs is None else jobs)

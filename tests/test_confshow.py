@@ -107,3 +107,21 @@ def test_several_confs(show: Show, tmp_path: Path) -> None:
     (tmp_path / "b.conf").write_text("DiffDir /d\nBucket c-c\n<Cycle x>\nMySQL shop\n</Cycle>\n")
     found = json.loads(show("-c", str(tmp_path / "b.conf"), "--json", "--job", "shop"))
     assert [record["settings"]["Bucket"]["value"] for record in found] == ["s3://b-b", "s3://c-c"]
+
+
+def test_hooks_of_the_run_are_told_from_those_of_the_job(show: Show, tmp_path: Path) -> None:
+    """A hook at the top level surrounds the run: nobody shall take a job for one without, or with, what it has not."""
+    conf = tmp_path / "b.conf"
+    conf.write_text(
+        "DiffDir /d\nBucket c-c\nBefore mountpoint /mnt\n<Directory /x>\nBefore sync\n</Directory>\nMySQL y\n"
+    )
+    words = ("-c", str(conf), "--job")
+    inside, outside = (
+        [line for line in map(str.split, show(*words, job).splitlines()) if line[:1] == ["Before"]]
+        for job in ("/x", "y")
+    )
+    run = f"Before (of the run) mountpoint /mnt {conf.name}:3".replace("b.conf", "/b.conf").split()
+    assert inside == [run, ["Before", "sync", "/b.conf:5"]]
+    assert outside == [run, ["Before", "(none)", "default"]]
+    (record,) = json.loads(show(*words, "y", "--json"))
+    assert list(record["run"]) == ["Before"]
