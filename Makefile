@@ -35,7 +35,7 @@ lint: $(VENV)/.tools
 soak: export S3NAP_SOAK_MINUTES ?= 60
 soak: $(VENV)/.tools
 	$(BIN)/python -m pytest -n 2 -rP tests/test_state_machine.py
-	$(BIN)/python -m pytest -n 2 tests/test_failpoints.py tests/test_damage.py
+	$(BIN)/python -m pytest -n 2 tests/test_failpoints.py tests/test_damage.py tests/test_planted_manifests.py
 	S3NAP_FUZZ_CASES=50000 $(BIN)/python -m pytest -n 2 tests/test_conffile.py tests/test_config.py
 	S3NAP_SOAK_FILES=3000 $(BIN)/python -m pytest -n 2 tests/test_thirty_days.py
 

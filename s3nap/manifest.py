@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from types import UnionType
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from s3nap.errors import NewerFormatError, VerificationError
 from s3nap.names import ArchiveName
 
 FORMAT = 1
 KNOWN_NEEDS: frozenset[str] = frozenset()
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class Type(StrEnum):
@@ -169,10 +173,54 @@ def from_json(data: bytes, origin: str) -> Manifest:
             "warnings": tuple(plain.get("warnings", ())),
             "needs": tuple(plain.get("needs", ())),
         }
-        return Manifest(**known)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return _checked(Manifest(**known), escapes=b"\\u" in data)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         message = f"{origin}: is not a manifest that can be understood: {error}"
         raise VerificationError(message) from error
+
+
+def _checked(manifest: Manifest, *, escapes: bool) -> Manifest:
+    """Raise ValueError if something is of another kind than it must be: whoever works with it relies on that.
+
+    Anybody who may put may have written it. ``escapes``: it holds some, which need not stand for characters.
+    """
+    for name, fits in _fields(Manifest).items():
+        if not fits(getattr(manifest, name)):
+            raise ValueError(f"{name} is of the wrong kind")
+    for time in (manifest.started, manifest.finished):
+        if time.tzinfo is None or not _FIRST <= time <= _LAST:
+            raise ValueError(f"{time} is no time with a zone, in this age")
+    if escapes:
+        manifest.to_json()
+    _ = manifest.at.manifest  # nor must a name be one
+    return manifest
+
+
+@cache
+def _fields(owner: type) -> dict[str, Callable[[Any], bool]]:
+    """Return for each field of a dataclass what tells whether a value is of its type."""
+    return {name: _fits(hint) for name, hint in get_type_hints(owner).items()}
+
+
+def _fits(hint: Any) -> Callable[[Any], bool]:  # noqa: ANN401 - a type, as annotations have them
+    """Return what tells whether a value is of a type; of what it holds, too."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is UnionType:
+        ways = [_fits(each) for each in inner]
+        return lambda value: any(way(value) for way in ways)
+    if kind is tuple:
+        element = _fits(inner[0])
+        return lambda value: isinstance(value, tuple) and all(map(element, value))
+    if kind is dict:
+        element = _fits(inner[1])
+        return lambda value: isinstance(value, dict) and all(map(element, value.values()))
+    if dataclasses.is_dataclass(hint):
+        owner = cast("type", hint)
+        parts = _fields(owner)
+        return lambda value: (
+            isinstance(value, owner) and all(fits(getattr(value, name)) for name, fits in parts.items())
+        )
+    return lambda value: isinstance(value, hint)
 
 
 def _previous(plain: dict[str, Any] | None) -> Previous | None:

@@ -38,6 +38,7 @@ PROOFS = (
     (4, "made-up histories", "test_state_machine::test_histories"),
     (4, "network gone at each call", "test_promises::test_1_the_network_going_down_loses_nothing"),
     (4, "manifests that cannot be understood", "test_crash::test_nothing_is_swept_while_a_manifest_cannot_be"),
+    (4, "any value anywhere in a manifest", "test_planted_manifests::test_any_value_anywhere_harms_nobody"),
     (4, "planted manifests", "test_succession::test_planted_archives_never_make_a_host_sweep_its_own"),
     (4, "deletes denied or failing", "test_crash::test_denied_deletes_are_tried_again_later"),
     (5, "made-up histories: DiffDir lost, damaged, rolled back", "test_state_machine::test_histories"),
