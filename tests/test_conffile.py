@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from soak import cases
+from soak import cases, rounds
 
 from s3nap import conffile
 from s3nap.conffile import Directive, Section
@@ -276,13 +276,14 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.parametrize("_round", rounds())
 @settings(max_examples=cases(300), deadline=None)
 @given(st.one_of(st.binary(max_size=80), st.lists(PIECES, max_size=25).map(lambda parts: "".join(parts).encode())))
 @example(b"\xff\xfeA\x00")
 @example(b"<\xc2\xa0")
 @example(b"<X \\\n>\n</X>")
 @example(b'A "\xc2\xa0"\n<X "\xe2\x80\xa8">\n</X>')
-def test_any_junk_is_a_tree_or_a_fault(junk: bytes) -> None:
+def test_any_junk_is_a_tree_or_a_fault(_round: int, junk: bytes) -> None:
     """No file, however broken, ends in a traceback."""
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from soak import cases
+from soak import cases, rounds
 
 from s3nap import config
 from s3nap.cycle import Cycle, HanoiCycle, SimpleCycle
@@ -559,9 +559,10 @@ LINES = st.sampled_from(
 )
 
 
+@pytest.mark.parametrize("_round", rounds())
 @settings(max_examples=cases(300), deadline=None)
 @given(st.lists(LINES, max_size=15), st.booleans())
-def test_any_mixture_is_a_conf_or_faults(lines: list[str], on_this_host: bool) -> None:
+def test_any_mixture_is_a_conf_or_faults(_round: int, lines: list[str], on_this_host: bool) -> None:
     """However lines are mixed, the answer is a conf with jobs of different names, or faults."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.conf"
