@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -125,8 +124,7 @@ class Envelope:
         ``done`` is called once ``raw`` is not needed any more.
         """
         raw_hash, scratch = xxhash.xxh128_hexdigest(raw), self._scratches.take()
-        size, passphrase = self._sealed(lambda write: compression.encode(raw, write, level, done), scratch.descriptor)
-        body = scratch.view(size)
+        body, passphrase = self._sealed(lambda write: compression.encode(raw, write, level, done), scratch)
         return Encoded(
             body=body,
             sha256=hashlib.sha256(body).hexdigest(),
@@ -152,18 +150,18 @@ class Envelope:
                 target.write(data)
                 write(data)
 
-            scratch = Scratch()  # of its own: an index may be much larger than a chunk
-            sealed, passphrase = self._sealed(fill, scratch.descriptor)
-            body, size = scratch.view(sealed), source.tell()
+            # in a file of its own: an index may be much larger than a chunk
+            body, passphrase = self._sealed(fill, Scratch())
+            size = source.tell()
         digest = hashlib.sha256(body).hexdigest()
         return Encoded(body=body, sha256=digest, raw_size=size, raw_hash=hasher.hexdigest(), passphrase=passphrase)
 
-    def _sealed(self, fill: Callable[[Write], None], target: int) -> tuple[int, str | None]:
-        """Encrypt what ``fill`` writes, where anything is encrypted, to a file's start; its size, its passphrase."""
+    def _sealed(self, fill: Callable[[Write], None], target: Scratch) -> tuple[memoryview, str | None]:
+        """Encrypt what ``fill`` writes, where anything is encrypted; return it, as it is in ``target``, and its key."""
         if self._gpg is None:
-            os.lseek(target, 0, os.SEEK_SET)
-            fill(lambda data: write_all(target, data))
-            return os.lseek(target, 0, os.SEEK_CUR), None
+            target.rewind()
+            fill(lambda data: write_all(target.descriptor, data))
+            return target.written(), None
         passphrase = secrets.token_hex(_RANDOM_BYTES)
         return self._gpg.encrypt(fill, passphrase, target), passphrase
 
@@ -277,8 +275,7 @@ class Opener:
         sealed, packed = self._scratches.take(), self._scratches.take()
         try:
             sealed.hold(data)
-            size = self.gpg.decrypt(sealed.descriptor, promise.passphrase, packed.descriptor)
-            return _unpack(packed.view(size), promise, write)
+            return _unpack(self.gpg.decrypt(sealed, promise.passphrase, packed), promise, write)
         finally:
             self._scratches.give_back(packed)
             self._scratches.give_back(sealed)

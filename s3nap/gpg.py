@@ -45,40 +45,41 @@ class Gpg:
         """Remove the home."""
         self._home.cleanup()
 
-    def encrypt(self, fill: Callable[[Write], None], passphrase: str, target: int) -> int:
-        """Encrypt what ``fill`` writes with a random passphrase to the start of a file; return the message's size.
+    def encrypt(self, fill: Callable[[Write], None], passphrase: str, target: Scratch) -> memoryview:
+        """Encrypt what ``fill`` writes with a random passphrase to the start of a file; return the message there.
 
-        What stands in the file behind the message stays. gpg works while ``fill`` does: both are busy, and starting
-        gpg costs nothing.
+        gpg works while ``fill`` does: both are busy, and starting gpg costs nothing.
         """
         with _secret(passphrase) as secret:
-            os.lseek(target, 0, os.SEEK_SET)
+            target.rewind()
             argv = [*_QUIET, *self._format, *_LOOPBACK, str(secret), *_SYMMETRIC, "-o", "-", "--symmetric"]
-            program = pipeline.start(argv, stdin=pipeline.PIPE, stdout=target, env=self._env, pass_fds=[secret])
+            out = target.descriptor
+            program = pipeline.start(argv, stdin=pipeline.PIPE, stdout=out, env=self._env, pass_fds=[secret])
             with program.ending():
                 size = _filled(program, fill)
                 program.wait().check()
-            written = os.lseek(target, 0, os.SEEK_CUR)  # the position is gpg's, too
-            if written <= size:  # headers alone are longer than nothing
+            message = target.written()
+            if len(message) <= size:  # headers alone are longer than nothing
                 raise ProgramError("gpg ended with status 0, but wrote no whole message")
-            return written
+            return message
 
-    def decrypt(self, source: int, passphrase: str, target: int) -> int:
-        """Undo ``encrypt``, from all of one file to the start of another; return how many bytes that gave.
+    def decrypt(self, source: Scratch, passphrase: str, target: Scratch) -> memoryview:
+        """Undo ``encrypt``, from all of one file to the start of another; return what came out, there.
 
         Raises VerificationError unless gpg vouches for the whole message.
         """
         with _secret(passphrase) as secret, tempfile.TemporaryFile() as status:
             argv = [*_QUIET, *_LOOPBACK, str(secret), "--status-fd", str(status.fileno()), "-o", "-", "--decrypt"]
             for file in (source, target):
-                os.lseek(file, 0, os.SEEK_SET)
-            ended = pipeline.run(argv, stdin=source, stdout=target, env=self._env, pass_fds=[secret, status.fileno()])
+                file.rewind()
+            fds = [secret, status.fileno()]
+            ended = pipeline.run(argv, stdin=source.descriptor, stdout=target.descriptor, env=self._env, pass_fds=fds)
             if ended.status < 0:
                 ended.check()  # killed: that says nothing of the message
             if ended.status != 0:
                 raise VerificationError(ended.describe())
             check_status(status.fileno())
-            return os.lseek(target, 0, os.SEEK_CUR)
+            return target.written()
 
     def start_envelope(self, target: Path, recipients: Sequence[Path], passphrase: str | None) -> pipeline.Running:
         """Start gpg writing an envelope to ``target`` from its ``stdin``: to key files, or under a passphrase."""

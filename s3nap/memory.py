@@ -10,6 +10,8 @@ import weakref
 from functools import cache
 from mmap import MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, mmap
 
+from s3nap.pipeline import write_all
+
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _KEPT = 8 << 20  # bytes
 
@@ -44,16 +46,20 @@ class Scratch:
         weakref.finalize(self, os.close, self.descriptor)
         self._map: mmap | None = None
 
-    def hold(self, data: bytes | memoryview) -> None:
-        """Have it contain ``data`` and nothing else, to be read from its start."""
-        written = 0
-        while written < len(data):
-            written += os.pwrite(self.descriptor, data[written:], written)
-        os.ftruncate(self.descriptor, written)
+    def rewind(self) -> None:
+        """Have who comes next read or write from its start; what stands behind what is written then stays."""
         os.lseek(self.descriptor, 0, os.SEEK_SET)
 
-    def view(self, size: int) -> memoryview:
-        """Show its first ``size`` bytes, read-only; what is written later shows there, too."""
+    def hold(self, data: bytes | memoryview) -> None:
+        """Have it contain ``data`` and nothing else, to be read from its start."""
+        self.rewind()
+        write_all(self.descriptor, data)
+        os.ftruncate(self.descriptor, len(data))
+        self.rewind()
+
+    def written(self) -> memoryview:
+        """Show what was written since it was rewound, read-only; what is written later shows there, too."""
+        size = os.lseek(self.descriptor, 0, os.SEEK_CUR)  # the position is that of every program that has it
         if size == 0:
             return memoryview(b"")
         if self._map is None or len(self._map) < size:

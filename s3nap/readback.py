@@ -154,9 +154,9 @@ class _Decoder:
             return
         passphrase = "00" * 32
         sealed, plain = Scratch(), Scratch()
-        self._opener.gpg.encrypt(_proof, passphrase, sealed.descriptor)
+        self._opener.gpg.encrypt(_proof, passphrase, sealed)
         try:
-            self._opener.gpg.decrypt(sealed.descriptor, passphrase, plain.descriptor)
+            self._opener.gpg.decrypt(sealed, passphrase, plain)
         except VerificationError as error:
             raise ProgramError(f"gpg does not work here, so nothing is known: {error}") from error
 
