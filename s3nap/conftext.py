@@ -42,7 +42,7 @@ def describe(conf: Conf, jobs: Sequence[Job] | None = None) -> list[dict[str, ob
 
     ``run`` has the hooks of the run as a whole, as far as there are any: what a job's settings say is about the job.
     """
-    run = {name: _plain(value) for name, value in conf.settings.items() if TABLE[name].type is HOOK and value.value}
+    run = {name: _plain(value) for name, value in conf.settings.items() if TABLE[name].apart and value.value}
     return [
         {
             "job": each.name,

@@ -19,4 +19,4 @@ def cases(few: int) -> int:
 
 def rounds() -> range:
     """Return as many rounds as come to what S3NAP_FUZZ_CASES says."""
-    return range(max(1, _CASES // _ROUND))
+    return range(max(1, -(-_CASES // _ROUND)))
