@@ -1,23 +1,21 @@
-"""The plot that the README shows."""
+"""The plots that README and BENCHMARKS.md show; none, with a word, where matplotlib is missing."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from figures import Figures
+from growth import WHAT, Growth
 
 
 def draw(figures: Figures, target: Path) -> None:
-    """Draw how long s3nap takes compared with each peer; with a word nothing, where matplotlib is missing."""
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - an extra
-    except ImportError:
-        print("no plot is drawn: matplotlib is not installed (pip install -e '.[bench]')", file=sys.stderr)
+    """Draw how long s3nap takes compared with each peer."""
+    plt = _pyplot()
+    if plt is None:
         return
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt  # noqa: PLC0415 - as above
-
     rows = [
         (f"{act}: {peer}", found)
         for act in figures.acts
@@ -31,3 +29,34 @@ def draw(figures: Figures, target: Path) -> None:
     axes.set_xlabel(f"time of s3nap / time of the other program (shorter is better for s3nap)\n{figures.title}")
     figure.savefig(target, dpi=110, bbox_inches="tight")
     plt.close(figure)
+
+
+def draw_growth(growths: Sequence[Growth], target: Path) -> None:
+    """Draw what each act costs over the sizes, a row for each table."""
+    plt = _pyplot()
+    if plt is None:
+        return
+    figure, rows = plt.subplots(len(growths), len(WHAT), figsize=(13, 4 * len(growths)), squeeze=False)
+    for growth, row in zip(growths, rows, strict=True):
+        for axes, (what, value) in zip(row, WHAT.items(), strict=True):
+            for act in growth.acts:
+                points = [(size, value(costs[act])) for size, costs in growth.costs.items()]
+                axes.plot(*zip(*points, strict=True), marker="o", label=act)
+            axes.set(xscale="log", yscale="log", title=what, xlabel=growth.title)
+            axes.grid(visible=True, which="both", linewidth=0.3)
+        row[0].legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(target, dpi=90)
+    plt.close(figure)
+
+
+def _pyplot() -> Any:  # noqa: ANN401 - a module, of an extra
+    try:
+        import matplotlib as mpl  # noqa: PLC0415 - an extra
+    except ImportError:
+        print("no plot is drawn: matplotlib is not installed (pip install -e '.[bench]')", file=sys.stderr)
+        return None
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - as above
+
+    return plt

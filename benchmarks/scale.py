@@ -3,77 +3,63 @@
     python benchmarks/scale.py [--files 10000,100000,1000000] [--slots 40,400] [--archives 100,1000,10000] [--write]
 
 Trees are real, archives are made up as manifests (50 to a host), the S3 server is ``rclone serve s3``. The last column
-is the growth between two sizes as a power: 1 is linear; more than 1.1 is marked. ``--write`` puts the tables into
-BENCHMARKS.md.
+is the growth between two sizes as a power: 1 is linear; more than 1.1 is marked. ``--write`` puts the tables and a plot
+of them into BENCHMARKS.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import history
 import workloads
 from contenders import S3NAP
-from measuring import Command, Measured, measure
-from pages import machine, write
+from growth import Cost, Costs, Growth
+from measuring import Command, measure
+from pages import PAGE, machine, write
+from plot import draw_growth
 from stage import BUCKET, RECIPIENT, Stage, stage
 
 _EACH = 50  # archives of a host
 _TODAY = datetime.now(UTC).date()
-_NOISE = 0.2  # seconds: below it nothing is said about growth
-
-Costs = dict[str, tuple[Measured, int]]
+_PLOT = "docs/growth.png"
 
 
 def main() -> None:
     """Measure what the command line asks for, print the tables, and write them if asked."""
+    works = {
+        "files": ("10000,100000,1000000", "Files of a tree", _files),
+        "slots": ("40,400", "Slots of a job, all of them filled", _slots),
+        "archives": ("100,1000,10000", f"Archives in the bucket, {_EACH} of each host", _archives),
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("files", "10000,100000"), ("slots", "40,400"), ("archives", "100,1000,10000")):
+    for name, (default, *_) in works.items():
         parser.add_argument(f"--{name}", type=_sizes, default=_sizes(default), help="sizes; empty leaves it out")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    parts = [
-        _table("Files of a tree", options.files, _files),
-        _table("Slots of a job, all of them filled", options.slots, _slots),
-        _table(f"Archives in the bucket, {_EACH} of each host", options.archives, _archives),
-    ]
-    text = "\n\n".join(["### Growth", *filter(None, parts)])
-    print(text)
+    growths = []
+    for name, (_, title, costs_of) in works.items():
+        growth = Growth(title)
+        for size in getattr(options, name):
+            print(f"{title}: {size:,}", file=sys.stderr)
+            growth.costs[size] = costs_of(size)
+        if growth.costs:
+            growths.append(growth)
+            print(f"{growth.table()}\n")
     if options.write:
-        write("scale", f"{text}\n\n{machine(1)}")
+        draw_growth(growths, PAGE.parent / _PLOT)
+        tables = "\n\n".join(growth.table() for growth in growths)
+        write("scale", f"### Growth\n\n![The same as a plot]({_PLOT})\n\n{tables}\n\n{machine(1)}")
 
 
 def _sizes(text: str) -> list[int]:
     return [int(word) for word in text.split(",") if word]
-
-
-def _table(title: str, sizes: Sequence[int], costs_of: Callable[[int], Costs]) -> str:
-    """Measure each size; return the table."""
-    found = {}
-    for size in sizes:
-        print(f"{title}: {size:,}", file=sys.stderr)
-        found[size] = costs_of(size)
-    lines = [f"| {title} | act | seconds | peak memory | requests | growth |", "| --: | --- | --: | --: | --: | --- |"]
-    for size, below in zip(sizes, [None, *sizes], strict=False):
-        for act, (measured, requests) in found[size].items():
-            growth = _growth(size, measured, below, found[below][act][0]) if below else ""
-            cells = [f"{size:,}", act, f"{measured.wall:.2f}", f"{measured.memory >> 20} MiB", f"{requests:,}", growth]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if sizes else ""
-
-
-def _growth(size: int, now: Measured, below: int, before: Measured) -> str:
-    if now.wall - before.wall < _NOISE:
-        return "none"
-    power = math.log(now.wall / before.wall) / math.log(size / below)
-    return f"{power:.2f}{' **faster than linear**' if power > 1.1 else ''}"
 
 
 def _files(count: int) -> Costs:
@@ -136,11 +122,11 @@ def _conf(made: Stage, *lines: str) -> Path:
     return conf
 
 
-def _cost(made: Stage, argv: Sequence[str | Path]) -> tuple[Measured, int]:
+def _cost(made: Stage, argv: Sequence[str | Path]) -> Cost:
     made.counter.counted()
     # 3: the other machine that the made-up archives name is told of
     measured = measure(Command([S3NAP, *argv], statuses=frozenset({0, 3})))
-    return measured, made.counter.counted()[2]
+    return Cost(measured, made.counter.counted()[2])
 
 
 if __name__ == "__main__":
