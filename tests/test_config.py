@@ -212,7 +212,7 @@ def test_defaults(load: Load) -> None:
     job = conf.jobs[0]
     expected = {"Discs": 5, "ArchiveOldestDisc": False, "UseTempFile": False, "CatchUp": True, "OneFileSystem": False}
     assert {name: job[name] for name in expected} == expected
-    assert (job["ChunkSize"], job["Compression"]) == (16 << 20, Packing("zstd", 3))
+    assert (job["ChunkSize"], job["Compression"]) == (16 << 20, Packing("zstd"))
     assert conf["Host"] == socket.gethostname()
     assert conf["GpgRecipient"] == ()
     assert conf["TempDir"] is None
@@ -525,7 +525,7 @@ def test_describe_says_where_values_come_from(load: Load) -> None:
     found = described[1]["settings"]
     assert found["Fulls"]["value"] == 9
     assert found["Fulls"]["origin"].endswith("a.conf:5")
-    assert found["Compression"] == {"value": "zstd 3", "origin": "default"}
+    assert found["Compression"] == {"value": "zstd", "origin": "default"}
     assert found["DiffDir"]["value"] == "/d"
     assert config.describe(conf, []) == []
 

@@ -88,7 +88,7 @@ def test_values_and_where_they_came_from(show: Show) -> None:
         "ChunkSize 8M /a.conf:10",
         "OneFileSystem On /a.conf:11",
         "UploadLimit 2M 08:00-19:00 /a.conf:4",
-        "Compression zstd 3 default",
+        "Compression zstd default",
         "GpgRecipient (no encryption) default",
     ):
         assert line in lines
