@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Container, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -160,16 +161,23 @@ def _mount_points() -> list[bytes]:
 
 def read(path: Path) -> Iterator[Entry]:
     """Yield the entries of a census file, in their order."""
+    return map(_entry, _records(path))
+
+
+def _records(path: Path) -> Iterator[bytes]:
     rest = b""
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             *records, rest = (rest + block).split(b"\0")
-            for record in records:
-                words = record.split(b" ", 5)
-                yield Entry(words[5], record[: len(record) - len(words[5]) - 1])
+            yield from records
 
 
-def stale(old: Path, new: Path, since: int, dropped: Container[int], retry: Container[int]) -> set[int]:
+def _entry(record: bytes) -> Entry:
+    path = record.split(b" ", 5)[5]
+    return Entry(path, record[: len(record) - len(path) - 1])
+
+
+def stale(old: Path, new: Path, since: int, dropped: AbstractSet[int], retry: AbstractSet[int]) -> set[int]:
     """Return the hashes of the paths that tar must be made to dump although it would not by itself.
 
     ``since`` is the time of tar's snapshot in nanoseconds, ``dropped`` the hashes of directories that tar will
@@ -177,7 +185,7 @@ def stale(old: Path, new: Path, since: int, dropped: Container[int], retry: Cont
     """
     paths: set[int] = set()
     moved: set[int] = set()  # inodes of files with several names of which tar will dump one: it must dump all
-    for entry, before in _merged(new, old):
+    for entry, before in _merged(new, old, unchanged=bool(retry or dropped)):
         again = path_hash(entry.path) in retry
         if again or (before != entry.facts and entry.changed < since):
             paths.add(path_hash(entry.path))
@@ -188,15 +196,30 @@ def stale(old: Path, new: Path, since: int, dropped: Container[int], retry: Cont
     return paths
 
 
-def _merged(new: Path, old: Path) -> Iterator[tuple[Entry, bytes | None]]:
-    """Yield each entry of ``new`` and the facts that ``old`` has of the same path."""
-    former = read(old)
+def _merged(new: Path, old: Path, *, unchanged: bool) -> Iterator[tuple[Entry, bytes | None]]:
+    """Yield each entry of ``new`` and the facts that ``old`` has of the same path; ``unchanged`` ones only if wanted.
+
+    These are told by their records alone: nearly all are, and taking one apart costs twenty times as much.
+    """
+    former = _records(old)
     before = next(former, None)
-    for entry in read(new):
-        key = entry.path.replace(b"/", b"\0")
-        while before is not None and before.path.replace(b"/", b"\0") < key:
+    for record in _records(new):
+        if record == before:
             before = next(former, None)
-        yield entry, before.facts if before is not None and before.path == entry.path else None
+            if unchanged:
+                entry = _entry(record)
+                yield entry, entry.facts
+            continue
+        entry = _entry(record)
+        key = _key(entry)
+        while before is not None and _key(_entry(before)) < key:
+            before = next(former, None)
+        known = _entry(before) if before is not None else None
+        yield entry, known.facts if known is not None and known.path == entry.path else None
+
+
+def _key(entry: Entry) -> bytes:
+    return entry.path.replace(b"/", b"\0")
 
 
 def below(path: bytes, folders: Container[int]) -> bool:
