@@ -17,8 +17,9 @@ from s3nap import config
 from s3nap.errors import Exit
 from s3nap.manifest import Type
 from s3nap.plan import Task
-from s3nap.sources import directory
+from s3nap.sources import census, directory
 from s3nap.sources.directory import DirectorySource
+from s3nap.sources.excludes import Matcher
 from s3nap.sources.table import make_source
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -228,6 +229,29 @@ def test_attributes_taken_off(world: World) -> None:
     another_day(world)
 
 
+@pytest.mark.parametrize("where", [".", "a", "c/in-c"])
+@pytest.mark.parametrize("attribute", ["setfattr -n user.some -v 1", "setfacl -m u:1234:rwx"])
+def test_attributes_of_one_file_alone(world: World, where: str, attribute: str) -> None:
+    """A FULL has the only attribute or ACL of a tree, wherever it is: tar is not told to look if there are none."""
+    sh(world, f"{attribute} {where}")
+    another_day(world)
+
+
+def test_a_tree_without_attributes(world: World, tmp_path: Path) -> None:
+    """Where there are none, tar writes the same whether it looks for attributes or not."""
+    source = make_source(config.load(world.conf).jobs[0], ())
+    assert isinstance(source, DirectorySource)
+    written = []
+    for look in (True, False):
+        work = tmp_path / f"work {look}"
+        work.mkdir()
+        _, walk = source._walk(work, Matcher([], root=False), attributes=look)
+        command = source.command(work, walk)
+        assert ("--acls" in command) is not look
+        written.append(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert written[0] == written[1]
+
+
 def test_setgid_is_not_inherited(world: World, tmp_path: Path) -> None:
     """A private directory in one with setgid stays as it was, and so do those in a target with setgid."""
     (world.tree / "a").chmod(0o2775)
@@ -339,7 +363,7 @@ def test_the_root_directory(world: World) -> None:
     conf = config.load(world.conf)
     source = make_source(conf.jobs[0], ())
     assert isinstance(source, DirectorySource)
-    command = source.command(Path("/work"), [b"/double"])
+    command = source.command(Path("/work"), census.Walk(doubles=[b"/double"]))
     assert command[-3:] == ["--file=-", "--", "."]
     assert command[command.index("--anchored") + 1 :][:4] == [
         "--exclude=./proc",

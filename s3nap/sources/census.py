@@ -51,11 +51,24 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Walk:
-    """What was met on the way; ``doubles`` are mount points that show a directory of the same tree again."""
+    """What was met on the way.
+
+    ``attributes``: any file has some, or nobody looked. ``doubles`` are mount points that show a directory of the same
+    tree again.
+    """
 
     files: int = 0
     anything: bool = False
+    attributes: bool = False
     doubles: list[bytes] = field(default_factory=list)
+
+    def look(self, path: bytes) -> None:
+        """Note whether a file has extended attributes, of which ACLs and labels are two kinds."""
+        if not self.attributes:
+            try:
+                self.attributes = bool(os.listxattr(path, follow_symlinks=False))
+            except OSError:
+                self.attributes = True  # for all we know
 
 
 def path_hash(path: bytes) -> int:
@@ -63,12 +76,14 @@ def path_hash(path: bytes) -> int:
     return xxhash.xxh64_intdigest(path)
 
 
-def take(roots: Sequence[bytes], target: Path, matcher: Matcher, *, one_file_system: bool) -> Walk:
-    """Write the census of ``roots`` (absolute paths) to ``target``.
+def take(
+    roots: Sequence[bytes], target: Path, matcher: Matcher, *, one_file_system: bool, attributes: bool = False
+) -> Walk:
+    """Write the census of ``roots`` (absolute paths) to ``target``; with ``attributes``, look for these, too.
 
     What cannot be looked at is left out: tar will report it.
     """
-    walk = Walk()
+    walk = Walk(attributes=not attributes)
     mounts = _Mounts(roots)
     with target.open("wb", buffering=_BLOCK) as file:
         for root in sorted(roots, key=lambda path: path.replace(b"/", b"\0")):
@@ -77,6 +92,7 @@ def take(roots: Sequence[bytes], target: Path, matcher: Matcher, *, one_file_sys
                 if stat.S_ISSOCK(status.st_mode):
                     continue
                 walk.files += 1
+                walk.look(path)
                 file.write(
                     b"%d %d %d %d %d %s\0"
                     % (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink, path)
@@ -92,6 +108,7 @@ def _files(
     if not stat.S_ISDIR(status.st_mode):
         yield root, status
         return
+    walk.look(root)
     stack = [iter(_scan(root))]
     while stack:
         entry = next(stack[-1], None)
@@ -105,6 +122,7 @@ def _files(
             if not entry.is_dir(follow_symlinks=False):
                 yield entry.path, entry.stat(follow_symlinks=False)
             elif mounts.enter(entry) and (device is None or os.lstat(entry.path).st_dev == device):
+                walk.look(entry.path)
                 stack.append(iter(_scan(entry.path)))
         except OSError:
             continue

@@ -23,10 +23,11 @@ from s3nap.sources.snapshot import Directory, Snapshot
 _BLOCKS = 512  # in a record: saves a write for every 10 KiB, tar's default
 _RECORD = _BLOCKS * 512  # bytes
 _END = 1024  # tar ends with two blocks of zeros
+_ATTRIBUTES = ("--acls", "--selinux", "--xattrs")
 # docs/tar.md: why these options
 _TAR = (
     *("tar", "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", f"--blocking-factor={_BLOCKS}"),
-    *("--sparse", "--acls", "--selinux", "--xattrs", "--no-check-device"),
+    *("--sparse", *_ATTRIBUTES, "--no-check-device"),
     *("--block-number", "-vv", "--full-time", "--utc", "--quoting-style=escape"),
     # after -vv, which would switch it on again; renames must be told
     *("--warning=no-new-directory", "--warning=rename-directory"),
@@ -62,7 +63,7 @@ class DirectorySource:
     def start(self, work: Path, base: Path | None, previous_files: int | None) -> DirectoryDump:
         """Take the census, mend the snapshot by it, start tar."""
         matcher = Matcher(self.excludes, root=self._is_root)
-        is_tree, walk = self._in_time(lambda: self._walk(work, matcher))
+        is_tree, walk = self._in_time(lambda: self._walk(work, matcher, attributes=base is None))
         brake = None
         if any(is_tree) and not walk.anything:
             brake = f"{self.path} is empty: is it mounted?"
@@ -80,15 +81,21 @@ class DirectorySource:
             said = f"{self.path} could not be looked through within Timeout ({self._seconds} seconds)"
             raise SourceError(f"{said}: is it on a network mount that does not answer?") from error
 
-    def _walk(self, work: Path, matcher: Matcher) -> tuple[list[bool], census.Walk]:
-        """Return which roots are directories, and what the census found."""
+    def _walk(self, work: Path, matcher: Matcher, *, attributes: bool) -> tuple[list[bool], census.Walk]:
+        """Return which roots are directories, and what the census found.
+
+        It looks for attributes before a FULL only: a DIFF asks for those of the few files that it holds.
+        """
         try:
             is_tree = [stat.S_ISDIR(os.lstat(root).st_mode) for root in self.roots]
         except OSError as error:
             raise SourceError(f"{error.filename} cannot be backed up: {error.strerror}") from error
         self._check_excludes()
         roots = [os.fsencode(root) for root in self.roots]
-        return is_tree, census.take(roots, work / "census", matcher, one_file_system=self._one_file_system)
+        one_file_system = self._one_file_system
+        return is_tree, census.take(
+            roots, work / "census", matcher, one_file_system=one_file_system, attributes=attributes
+        )
 
     def _check_excludes(self) -> None:
         """Raise SourceError if a pattern leaves out the Directory itself: tar matches the whole path."""
@@ -100,11 +107,11 @@ class DirectorySource:
                         f"Exclude {pattern} leaves out {path}, and so all of {self.path}: write it as a path"
                     )
 
-    def command(self, work: Path, doubles: Sequence[bytes]) -> list[str]:
+    def command(self, work: Path, walk: census.Walk) -> list[str]:
         """Return tar's argv."""
-        patterns = [*self.excludes, *(literal(os.fsdecode(path)) for path in doubles)]
+        patterns = [*self.excludes, *(literal(os.fsdecode(path)) for path in walk.doubles)]
         return [
-            *_TAR,
+            *(word for word in _TAR if walk.attributes or word not in _ATTRIBUTES),
             *(["--one-file-system"] if self._one_file_system else []),
             f"--listed-incremental={work / 'snapshot'}",
             f"--index-file={work / 'index'}",
@@ -133,7 +140,7 @@ class DirectoryDump:
         self._matcher = matcher
         self._brake = brake
         self._tar = pipeline.start(
-            source.command(work, walk.doubles), stdout=pipeline.PIPE, stderr=(work / "messages").open("w+b")
+            source.command(work, walk), stdout=pipeline.PIPE, stderr=(work / "messages").open("w+b")
         )
         if self._tar.stdout is None:
             raise SourceError("tar has no output")
