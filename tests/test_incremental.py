@@ -237,6 +237,22 @@ def test_attributes_of_one_file_alone(world: World, where: str, attribute: str) 
     another_day(world)
 
 
+def test_attributes_of_a_mount_point_alone(tmp_path: Path) -> None:
+    """With OneFileSystem tar stores the directory that something is mounted on, with what attributes it has there."""
+    point = tmp_path / "tree" / "mount"
+    point.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "none", str(point)], check=False, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting is not permitted: {mounted.stderr}")
+    try:
+        subprocess.run(["setfacl", "-m", "u:1234:rwx", str(point)], check=True)
+        tree, target, matcher = [bytes(tmp_path / "tree")], tmp_path / "census", Matcher([], root=False)
+        walk = census.take(tree, target, matcher, one_file_system=True, attributes=True)
+    finally:
+        subprocess.run(["umount", "-l", str(point)], check=True)
+    assert walk.attributes
+
+
 def test_a_tree_without_attributes(world: World, tmp_path: Path) -> None:
     """Where there are none, tar writes the same whether it looks for attributes or not."""
     source = make_source(config.load(world.conf).jobs[0], ())

@@ -59,7 +59,7 @@ class Walk:
 
     files: int = 0
     anything: bool = False
-    attributes: bool = False
+    attributes: bool = True
     doubles: list[bytes] = field(default_factory=list)
 
     def look(self, path: bytes) -> None:
@@ -121,8 +121,9 @@ def _files(
         try:
             if not entry.is_dir(follow_symlinks=False):
                 yield entry.path, entry.stat(follow_symlinks=False)
-            elif mounts.enter(entry) and (device is None or os.lstat(entry.path).st_dev == device):
-                walk.look(entry.path)
+                continue
+            walk.look(entry.path)
+            if mounts.enter(entry) and (device is None or os.lstat(entry.path).st_dev == device):
                 stack.append(iter(_scan(entry.path)))
         except OSError:
             continue
