@@ -106,7 +106,8 @@ def _round(lap: Lap, chosen: list[Contender], figures: Figures) -> None:
     for act in figures.acts:
         if act == "1 % changed":
             lap.workload.change()
-        for contender in chosen:
+        first = lap.number % len(chosen)  # who goes first finds the tree cold
+        for contender in chosen[first:] + chosen[:first]:
             _act(act, lap, contender, figures)
     for contender in chosen:
         if lap.number == 0:

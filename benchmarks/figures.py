@@ -58,7 +58,7 @@ class Figures:
 
     def peers(self, act: str) -> list[str]:
         """Who was measured, s3nap first."""
-        return list(self._runs[act])
+        return sorted(self._runs[act], key=lambda name: name != _MINE)
 
     def ratio(self, act: str, peer: str, *, cpu: bool = False) -> float | None:
         """Return the ratio of s3nap to a peer, pair by pair; None where one of them is missing."""

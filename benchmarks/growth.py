@@ -21,9 +21,10 @@ class Cost:
 
 
 Costs = dict[str, Cost]
+MEMORY = "peak memory (MiB)"
 WHAT: dict[str, Callable[[Cost], float]] = {
     "seconds": lambda cost: cost.measured.wall,
-    "peak memory (MiB)": lambda cost: cost.measured.memory / (1 << 20),
+    MEMORY: lambda cost: cost.measured.memory / (1 << 20),
     "requests": lambda cost: cost.requests,
 }
 

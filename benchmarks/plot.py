@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from figures import Figures
-from growth import WHAT, Growth
+from growth import MEMORY, WHAT, Growth
 
 
 def draw(figures: Figures, target: Path) -> None:
@@ -38,11 +38,18 @@ def draw_growth(growths: Sequence[Growth], target: Path) -> None:
         return
     figure, rows = plt.subplots(len(growths), len(WHAT), figsize=(13, 4 * len(growths)), squeeze=False)
     for growth, row in zip(growths, rows, strict=True):
+        sizes = list(growth.costs)
         for axes, (what, value) in zip(row, WHAT.items(), strict=True):
             for act in growth.acts:
-                points = [(size, value(costs[act])) for size, costs in growth.costs.items()]
-                axes.plot(*zip(*points, strict=True), marker="o", label=act)
-            axes.set(xscale="log", yscale="log", title=what, xlabel=growth.title)
+                axes.plot(sizes, [value(costs[act]) for costs in growth.costs.values()], marker="o", label=act)
+            axes.set(xscale="log", title=what, xlabel=growth.title)
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            axes.set_xticks([], minor=True)
+            if what == MEMORY:
+                axes.set_ylim(bottom=0)
+            else:
+                axes.set_yscale("log")
+                axes.yaxis.set_major_formatter("{x:g}")
             axes.grid(visible=True, which="both", linewidth=0.3)
         row[0].legend(fontsize="small")
     figure.tight_layout()
