@@ -103,10 +103,10 @@ def _round(lap: Lap, chosen: list[Contender], figures: Figures) -> None:
     for contender in chosen:
         contender.prepare(lap)
     lap.stage.counter.counted()
+    first = lap.number % len(chosen)  # who goes first finds the tree cold
     for act in figures.acts:
         if act == "1 % changed":
             lap.workload.change()
-        first = lap.number % len(chosen)  # who goes first finds the tree cold
         for contender in chosen[first:] + chosen[:first]:
             _act(act, lap, contender, figures)
     for contender in chosen:

@@ -200,7 +200,7 @@ COMPRESSIONS = {
             suffix=".zst",
             program="zstd",
             level=3,
-            compressor=lambda level: zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj(),
+            compressor=lambda level: _zstd(level).compressobj(),
             decompressor=lambda: zstandard.ZstdDecompressor().decompressobj(),
             at_once=_zstd_at_once,
             whole=_zstd_whole,

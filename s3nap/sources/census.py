@@ -86,7 +86,7 @@ def take(
     walk = Walk(attributes=not attributes)
     mounts = _Mounts(roots)
     with target.open("wb", buffering=_BLOCK) as file:
-        for root in sorted(roots, key=lambda path: path.replace(b"/", b"\0")):
+        for root in sorted(roots, key=_key):
             device = os.lstat(root).st_dev if one_file_system else None
             for path, status in _files(root, matcher, mounts, walk, device):
                 if stat.S_ISSOCK(status.st_mode):
@@ -230,15 +230,16 @@ def _merged(new: Path, old: Path, *, unchanged: bool) -> Iterator[tuple[Entry, b
                 yield entry, entry.facts
             continue
         entry = _entry(record)
-        key = _key(entry)
-        while before is not None and _key(_entry(before)) < key:
+        key = _key(entry.path)
+        while before is not None and _key(_entry(before).path) < key:
             before = next(former, None)
         known = _entry(before) if before is not None else None
         yield entry, known.facts if known is not None and known.path == entry.path else None
 
 
-def _key(entry: Entry) -> bytes:
-    return entry.path.replace(b"/", b"\0")
+def _key(path: bytes) -> bytes:
+    """Return what a census is sorted by: ``/`` before all other bytes."""
+    return path.replace(b"/", b"\0")
 
 
 def below(path: bytes, folders: Container[int]) -> bool:
